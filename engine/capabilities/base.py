@@ -1,0 +1,67 @@
+"""What a capability is: metrics with chance level, direction and kind, measured on held-out items."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from engine.study import TableSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from engine.sources.base import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One way to score a capability. Threshold metrics (exact match) can make a smooth ability look sudden."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    kind: Literal["continuous", "threshold"]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A measured metric: mean over ``n`` items with its standard error, and what guessing would score."""
+
+    metric: str
+    value: float
+    stderr: float | None = None
+    n: int | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnderTest:
+    """A trained model in evaluation mode and how to run it. ``logits`` maps int64 (b, t) to float32 (b, t, vocab)."""
+
+    module: "nn.Module"
+    logits: "Callable[[Tensor], Tensor]"
+    device: "torch.device"
+    context: int
+    seed: int
+
+
+class Capability(ABC):
+    """One ability. Stateless; one instance is registered by name."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    Spec: ClassVar[type[TableSpec]]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    @abstractmethod
+    def evaluate(self, spec: Any, model: ModelUnderTest, data: "Prepared") -> list[Score]:
+        """Score the model on the same held-out items every time; never on anything it trained on."""
+
+
+def metric_titles(capability: Capability) -> Mapping[str, str]:
+    """Metric name -> its title in English."""
+    return {m.name: m.title for m in capability.metrics}

@@ -1,0 +1,112 @@
+"""What a model family is: a Spec for the form, a dial from ``n_params`` to a shape, counts, and a model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from engine.study import RunSpec, Scalar, TableSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Shape = Mapping[str, Scalar]
+"""Every dimension of one model, frozen into its RunSpec; what ``build`` needs and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """What a source yields, known without loading it. ``n_classes`` and ``sample_shape`` are for labelled data."""
+
+    modality: Literal["tokens", "images", "audio", "pairs", "vectors"]
+    vocab_size: int = 0
+    n_classes: int = 0
+    sample_shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sizes and costs of a shape. FLOPs are forward and backward together, per token (or sample)."""
+
+    n_params: int
+    n_params_non_embedding: int
+    flops_per_token: float
+    activation_bytes_per_token: float
+    """Float32 bytes that the backward pass keeps for one token."""
+
+
+@dataclass(slots=True)
+class ParamGroup:
+    """Parameters that share a learning-rate multiplier and decay."""
+
+    params: "list[nn.Parameter]"
+    lr_scale: float = 1.0
+    decay: bool = True
+    matrix: bool = False
+    """Hidden matrices, which Muon may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """``loss`` is the scalar to differentiate; ``extras`` are detached scalars to record beside it."""
+
+    loss: "Tensor"
+    extras: "Mapping[str, Tensor]" = field(default_factory=dict)
+
+
+class Family(ABC):
+    """One architecture that can be built at any size. Stateless; one instance is registered by name."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raised whenever equal specs would no longer give equal models; goes into every run."""
+    title: ClassVar[str]
+    Spec: ClassVar[type[TableSpec]]
+    modalities: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def resolve(self, spec: Any, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
+        """The shape whose ``n_params_non_embedding`` comes closest to ``size``. Pure, no torch needed.
+
+        Raises ``StudyError`` naming the field where the spec cannot be met.
+        """
+
+    @abstractmethod
+    def counts(self, shape: Shape, context: int) -> Counts:
+        """Exact parameter counts and FLOPs; agree with ``sum(p.numel())`` and torch's FLOP counter."""
+
+    @abstractmethod
+    def width(self, shape: Shape) -> int:
+        """The width that learning-rate rules scale with."""
+
+    @abstractmethod
+    def build(self, shape: Shape, seed: int, *, training: "TrainingHints | None" = None) -> "nn.Module":
+        """A freshly initialised model on CPU in float32, a pure function of ``shape`` and ``seed``."""
+
+    @abstractmethod
+    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
+        """Mean training loss of a batch, natural logarithm."""
+
+    @abstractmethod
+    def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
+        """Every parameter once, grouped by how the learning-rate rule treats it."""
+
+    def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: "Any") -> None:
+        """Write a folder that plain transformers loads with equal outputs."""
+        raise NotImplementedError(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingHints:
+    """What initialisation and forward multipliers depend on beside the shape."""
+
+    lr_rule: str
+    base_width: int
+
+
+def build_for(family: Family, spec: RunSpec) -> "torch.nn.Module":
+    """The model of a run, freshly initialised from its seed."""
+    hints = TrainingHints(spec.training.lr_rule, spec.training.base_width)
+    return family.build(spec.shape, spec.seed, training=hints)

@@ -1,0 +1,335 @@
+"""A study is one TOML file; a run is one frozen, fully resolved training that comes out of it.
+
+``load_study`` reads and validates the file. ``engine.expand.expand`` turns the study into ``RunSpec``s.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from engine.errors import InputError, StudyError
+from engine.i18n import tr
+
+RESOURCES = Path(__file__).resolve().parent.parent / "resources" / "studies"
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Scalar = str | int | float | bool
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part of a study: frozen, named fields only, unknown fields are errors."""
+
+
+class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the ``Spec`` of a family, source or capability.
+
+    The app makes its form, and the guide its table, from the fields: give each one a type, a default and
+    ``msgspec.Meta(title=..., description=..., ge=..., le=...)`` with the texts passed through ``mark``.
+    """
+
+
+class LadderSpec(Strict, frozen=True, kw_only=True):
+    """The sizes of a study and what else is varied, smallest first."""
+
+    sizes: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)]
+    """Targets of ``n_params_non_embedding``; each family turns one into a shape that comes close."""
+    seeds: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)] = (0,)
+    vary: dict[str, tuple[Scalar, ...]] = {}
+    """Dotted field of the study -> the values it takes; the cross product is run at every size and seed."""
+
+
+class TrainingSpec(Strict, frozen=True, kw_only=True):
+    """How every run of the ladder is trained. Give one of ``tokens``, ``tokens_per_param`` and ``steps``."""
+
+    tokens: Positive | None = None
+    tokens_per_param: PositiveFloat | None = None
+    steps: Positive | None = None
+    context: Positive = 64
+    batch_size: Positive = 16
+    """Sequences (or samples) per optimizer step, over all accumulated micro-batches."""
+    micro_batch_size: Positive | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: PositiveFloat = 0.01
+    """Peak rate at ``base_width``; ``lr_rule`` carries it to the other widths."""
+    lr_rule: Literal["mup", "width", "fixed"] = "mup"
+    base_width: Positive = 32
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.95
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    grad_clip: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
+    warmup_fraction: Fraction = 0.02
+    decay_fraction: Fraction = 0.2
+    """Share of the steps in which WSD decays linearly; cosine decays over all of them."""
+    final_lr_fraction: Fraction = 0.0
+    eval_every_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
+    eval_tokens: Positive = 65_536
+    final_eval_tokens: Positive = 262_144
+    checkpoint_seconds: PositiveFloat = 60.0
+    keep_best: bool = False
+    early_stopping_patience: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Evaluations without improvement after which the run ends; 0 turns early stopping off."""
+
+
+class ExecutionSpec(Strict, frozen=True, kw_only=True):
+    """Where and how runs execute. ``auto`` is decided per machine and then frozen with the run."""
+
+    executor: Literal["auto", "thread", "process"] = "auto"
+    jobs: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Runs at a time; 0 lets the machine decide."""
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Threads of one run on CPU; 0 lets the machine decide."""
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+
+
+class CapabilityUse(Strict, frozen=True, kw_only=True):
+    """One capability to measure, with the fields of its own Spec under ``options``."""
+
+    name: str
+    options: dict[str, Scalar] = {}
+
+
+class Headline(Strict, frozen=True, kw_only=True):
+    """The one number a study is about: by default validation loss."""
+
+    capability: str = "language-modelling"
+    metric: str = "loss"
+
+
+class Budget(Strict, frozen=True, kw_only=True):
+    """What a study was measured to cost on two CPU cores; only a first guess until this machine is calibrated."""
+
+    cpu_seconds: PositiveFloat = 600.0
+
+
+class StudySpec(Strict, frozen=True, kw_only=True):
+    """A question asked of a ladder. ``model`` and ``data`` hold the fields of the family's and source's Spec."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+    title: str
+    question: str = ""
+    zh_CN: dict[str, str] = {}
+    kind: Literal["pretrain"] = "pretrain"
+    model: dict[str, Scalar]
+    data: dict[str, Scalar]
+    ladder: LadderSpec
+    training: TrainingSpec = TrainingSpec()
+    capabilities: tuple[CapabilityUse, ...] = ()
+    headline: Headline = Headline()
+    execution: ExecutionSpec = ExecutionSpec()
+    budget: Budget = Budget()
+    profiles: dict[str, dict[str, Any]] = {}
+    """Overrides by name (``gpu``), merged over the rest by ``with_profile``."""
+
+    def text(self, field: Literal["title", "question"], language: str) -> str:
+        """The title or question in the language asked for, English where there is no translation."""
+        english: str = getattr(self, field)
+        return self.zh_CN.get(field, english) if language == "zh_CN" else english
+
+
+class ResolvedTraining(Strict, frozen=True, kw_only=True):
+    """``TrainingSpec`` with everything derived filled in for one size."""
+
+    context: int
+    batch_size: int
+    micro_batch_size: int
+    n_steps: int
+    tokens: int
+    optimizer: str
+    learning_rate: float
+    lr_rule: str
+    base_width: int
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    grad_clip: float
+    schedule: str
+    warmup_steps: int
+    decay_steps: int
+    final_lr_fraction: float
+    eval_every: int
+    eval_tokens: int
+    final_eval_tokens: int
+    checkpoint_seconds: float
+    keep_best: bool
+    early_stopping_patience: int
+
+
+class RunSpec(Strict, frozen=True, kw_only=True):
+    """One training, resolved and frozen. Two equal specs on one machine give equal weights on CPU."""
+
+    study: str
+    kind: str
+    family: str
+    family_version: int
+    shape: dict[str, Scalar]
+    """Every dimension of the model, as ``Family.resolve`` chose them."""
+    size: int
+    size_index: int
+    seed: int
+    variant: dict[str, Scalar] = {}
+    n_params: int
+    n_params_non_embedding: int
+    compute_flops: float
+    memory_bytes: int
+    source: str
+    source_version: int
+    data: dict[str, Scalar]
+    training: ResolvedTraining
+    capabilities: tuple[CapabilityUse, ...] = ()
+    execution: ExecutionSpec = ExecutionSpec()
+
+    @property
+    def label(self) -> str:
+        """Short name of the run inside its study."""
+        varied = "".join(f" {k.rsplit('.', 1)[-1]}={v}" for k, v in self.variant.items())
+        return f"{self.family} {self.n_params_non_embedding:,}{varied} seed {self.seed}"
+
+
+def canonical_json(spec: msgspec.Struct) -> bytes:
+    """The one JSON text of a spec: sorted keys, no spaces; what hashes are taken of."""
+    return msgspec.json.encode(spec, order="sorted")
+
+
+def spec_hash(spec: msgspec.Struct) -> str:
+    """SHA-256 of the canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical_json(spec)).hexdigest()
+
+
+def study_id(study: StudySpec) -> str:
+    """Name and a short hash of what decides the results: equal studies share an id and are resumed, not repeated."""
+    silent = {"title": "", "question": "", "zh_CN": {}, "profiles": {}, "budget": Budget()}
+    return f"{study.name}-{spec_hash(msgspec.structs.replace(study, **silent))[:8]}"
+
+
+def convert(value: object, kind: Any, prefix: str = "") -> Any:
+    """``msgspec.convert`` whose error names the field from the top of the study: ``ladder.sizes[2]: …``."""
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise StudyError(_name_the_field(str(error), prefix)) from None
+
+
+def load_study(name_or_path: str, overrides: Sequence[str] = (), profile: str = "") -> StudySpec:
+    """Read a built-in study by name or a TOML file by path; ``overrides`` are ``dotted.field=value``.
+
+    Raises:
+        InputError: there is no such study or file, or it is not TOML.
+        StudyError: a field is unknown, missing or of the wrong type; the message names it.
+    """
+    return parse_study(_read_toml(find_study(name_or_path)), overrides, profile)
+
+
+def parse_study(table: Mapping[str, Any], overrides: Sequence[str] = (), profile: str = "") -> StudySpec:
+    """The same from an already parsed table."""
+    merged = dict(table)
+    if profile:
+        profiles = merged.get("profiles", {})
+        if not isinstance(profiles, dict) or profile not in profiles:
+            raise StudyError(tr("profiles: this study has no profile {name!r}.", name=profile))
+        merged = _merge(merged, profiles[profile])
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator or not path.strip():
+            raise InputError(tr("--set {text!r} is not of the form field=value.", text=override))
+        merged = _merge(merged, _nest(path.strip().split("."), _parse_value(text.strip())))
+    study: StudySpec = convert(merged, StudySpec)
+    given = [f for f in ("tokens", "tokens_per_param", "steps") if getattr(study.training, f) is not None]
+    if len(given) != 1:
+        raise StudyError(tr("training: give exactly one of tokens, tokens_per_param and steps."))
+    return study
+
+
+def builtin_studies() -> list[Path]:
+    """The TOML files that come with the program, by name."""
+    return sorted(RESOURCES.glob("*.toml"))
+
+
+def find_study(name_or_path: str) -> Path:
+    """The file a name or path means; raises ``InputError`` with the known names where there is none."""
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(tr("there is no study file {path}.", path=str(path)))
+        return path
+    built_in = RESOURCES / f"{name_or_path}.toml"
+    if not built_in.is_file():
+        known = ", ".join(p.stem for p in builtin_studies())
+        raise InputError(tr("there is no study {name!r} (built in: {known}).", name=name_or_path, known=known))
+    return built_in
+
+
+def to_toml_table(study: StudySpec) -> dict[str, Any]:
+    """The study as plain data without fields left at their default, for writing it out again."""
+    table: dict[str, Any] = msgspec.to_builtins(study)
+    return _drop_defaults(table, msgspec.to_builtins(_DEFAULTS))
+
+
+_DEFAULTS = StudySpec(name="x", title="", model={}, data={}, ladder=LadderSpec(sizes=(1,)))
+
+
+def _drop_defaults(table: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in table.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value = _drop_defaults(value, default)
+            if value:
+                kept[key] = value
+        elif value is not None and (value != default or key in {"name", "sizes"}):
+            kept[key] = value
+    return kept
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(tr("{path} is not a text file.", path=str(path))) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(tr("{path} is not valid TOML: {error}.", path=str(path), error=str(error))) from None
+    except OSError as error:
+        raise InputError(tr("{path} cannot be read: {error}.", path=str(path), error=error.strerror or "")) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    budget = {"tokens", "tokens_per_param", "steps"}
+    if over.keys() & budget and "name" not in over:
+        # Choosing one way to say how long replaces the other two.
+        merged = {k: v for k, v in merged.items() if k not in budget or k in over}
+    return merged
+
+
+def _nest(path: Sequence[str], value: object) -> dict[str, Any]:
+    return {path[0]: value if len(path) == 1 else _nest(path[1:], value)}
+
+
+def _parse_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string
+
+
+def _name_the_field(message: str, prefix: str) -> str:
+    """msgspec says ``Expected `int`, got `str` - at `$.ladder.sizes[2]```; we lead with the field."""
+    what, _, where = message.partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    full = ".".join(part for part in (prefix, path) if part)
+    readable = what[:1].lower() + what[1:].replace("`", "")
+    return f"{full}: {readable}." if full else f"{readable}."
