@@ -1,4 +1,4 @@
-"""Makes ``.venv`` beside ``main.py`` on a machine where nothing is installed, with visible steps. Standard library only.
+"""Makes ``.venv`` beside ``main.py`` where nothing is installed, in visible steps. Standard library only.
 
     python3 packaging/bootstrap.py install [--extra test]   make or refresh the environment
     python3 packaging/bootstrap.py test [PYTEST ARGUMENTS]  the same with the test tools, then run the tests
