@@ -1,0 +1,33 @@
+"""A run handed to a worker and how it ended. Below both the executors, which carry it, and the training that obeys."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.events import Control, Reporter, RunState
+from engine.study import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs. ``folder`` is the run's own (checkpoints); ``cache`` is shared (prepared data)."""
+
+    run_id: int
+    spec: RunSpec
+    folder: Path
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended. ``traceback`` is empty for known errors."""
+
+    run_id: int
+    state: RunState
+    message: str = ""
+    remedy: str = ""
+    traceback: str = ""
+
+
+RunOne = Callable[[Task, Reporter, Control], Outcome]
+"""A picklable module-level function; ``engine.training.run.run_one`` is the one in use."""
