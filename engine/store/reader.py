@@ -1,0 +1,198 @@
+"""Everything that is read from the store: read-only connections, one per thread, never the writer's.
+
+A ``Reader`` may be shared by threads. What it returns is frozen and does not change when the store does.
+"""
+
+import json
+import math
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InputError
+from engine.i18n import tr
+from engine.store.decimate import min_max
+from engine.store.rows import ArtifactRow, EvaluationRow, EventRow, Row, RunRow, SampleRow, StudyRow
+from engine.study import RunSpec, StudySpec
+
+R = TypeVar("R", bound=Row)
+Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+class _Held:
+    """Closes its connection when the thread that used it is gone."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def close(self) -> None:
+        self.connection.close()
+
+    __del__ = close
+
+
+class Connections:
+    """Hands each thread its own connection."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._local = threading.local()
+        self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def get(self) -> sqlite3.Connection:
+        """The connection of the calling thread."""
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
+            held = _Held(self._connect())
+            self._local.held = held
+            with self._lock:
+                self._all.add(held)
+        return held.connection
+
+    def close(self) -> None:
+        """Close the connections of all threads; they must no longer be reading."""
+        with self._lock:
+            for held in list(self._all):
+                held.close()
+
+
+class Reader:
+    """Queries over the store. Cheap to make; raises ``InputError`` for ids that are not there."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def studies(self, trashed: bool = False) -> list[StudyRow]:
+        """Studies, newest first; those in the trash with ``trashed=True``."""
+        where = "IS NOT NULL" if trashed else "IS NULL"
+        return [
+            _study(row) for row in self._all(f"SELECT * FROM study WHERE trashed {where} ORDER BY created DESC, id")
+        ]
+
+    def study(self, study_id: str) -> StudyRow:
+        """One study, also from the trash."""
+        row = self._one("SELECT * FROM study WHERE id = ?", study_id)
+        if row is None:
+            raise InputError(tr("there is no study {name!r} here.", name=study_id))
+        return _study(row)
+
+    def study_spec(self, study_id: str) -> StudySpec:
+        """The study as it was asked."""
+        return msgspec.json.decode(self.study(study_id).spec_json, type=StudySpec)
+
+    def runs(self, study_id: str | None = None) -> list[RunRow]:
+        """Runs of a study in the order they were expanded, or of all studies not in the trash, by queue position."""
+        if study_id is not None:
+            return self._rows(RunRow, "SELECT * FROM run WHERE study_id = ? ORDER BY id", study_id)
+        return self._rows(
+            RunRow,
+            "SELECT run.* FROM run JOIN study ON study.id = run.study_id WHERE trashed IS NULL"
+            " ORDER BY position, run.id",
+        )
+
+    def run(self, run_id: int) -> RunRow:
+        """One run."""
+        found = self._rows(RunRow, "SELECT * FROM run WHERE id = ?", run_id)
+        if not found:
+            raise InputError(tr("there is no run {run_id} here.", run_id=run_id))
+        return found[0]
+
+    def run_spec(self, run_id: int) -> RunSpec:
+        """The run, resolved and frozen, as it was queued."""
+        return msgspec.json.decode(self.run(run_id).spec_json, type=RunSpec)
+
+    def metric_keys(self, run_id: int) -> list[str]:
+        """Names of the metrics that a run has, by name."""
+        # One seek per name instead of a walk over the run's rows.
+        found = self._all(
+            "SELECT name FROM metric_key WHERE EXISTS"
+            " (SELECT 1 FROM metric WHERE run_id = ? AND key_id = metric_key.id) ORDER BY name",
+            run_id,
+        )
+        return [row["name"] for row in found]
+
+    def curve(self, run_id: int, key: str, max_points: int = 2000) -> Curve:
+        """Steps (n,) int64 and values (n,) float64 of a metric, at most about ``max_points``.
+
+        Each bucket of steps keeps its smallest and largest value, so that no spike is lost; ends are kept.
+        """
+        return min_max(*self.curve_full(run_id, key), max_points)
+
+    def curve_full(self, run_id: int, key: str, after_step: int = -1) -> Curve:
+        """Every point of a metric after ``after_step``, by step."""
+        cursor = self._connections.get().cursor()
+        cursor.row_factory = None
+        cursor.execute(
+            "SELECT step, value FROM metric WHERE run_id = ? AND key_id = (SELECT id FROM metric_key WHERE name = ?)"
+            " AND step > ? ORDER BY step",
+            (run_id, key, after_step),
+        )
+        points = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 2)
+        return points[:, 0].astype(np.int64), np.ascontiguousarray(points[:, 1])
+
+    def evaluations(self, study_id: str, final_only: bool = False) -> list[EvaluationRow]:
+        """What was measured on the study's runs, by size, seed, capability, metric and step (final last)."""
+        final = "AND evaluation.step IS NULL" if final_only else ""
+        rows = self._all(
+            "SELECT evaluation.*, seed, size_index, n_params, n_params_non_embedding FROM evaluation"
+            f" JOIN run ON run.id = run_id WHERE study_id = ? {final}"
+            " ORDER BY n_params_non_embedding, run_id, capability, metric, evaluation.step IS NULL, evaluation.step",
+            study_id,
+        )
+        return [EvaluationRow(**{**dict(row), "value": _number(row["value"])}) for row in rows]
+
+    def law(self, study_id: str, form: str | None = None) -> dict[str, Any] | None:
+        """The law last fitted to a study, or the one of a form; None where there is none."""
+        row = self._one(
+            "SELECT document_json FROM law WHERE study_id = ? AND (? IS NULL OR form = ?)"
+            " ORDER BY created DESC LIMIT 1",
+            study_id,
+            form,
+            form,
+        )
+        if row is None:
+            return None
+        document: dict[str, Any] = json.loads(row["document_json"])
+        return document
+
+    def samples(self, run_id: int) -> list[SampleRow]:
+        """What the model made while training, oldest first."""
+        return self._rows(
+            SampleRow,
+            "SELECT run_id, step, level AS kind, text AS content, time FROM event"
+            " WHERE run_id = ? AND kind = 'sample' ORDER BY id",
+            run_id,
+        )
+
+    def log(self, run_id: int) -> list[EventRow]:
+        """Log lines and changes of state, oldest first."""
+        return self._rows(EventRow, "SELECT * FROM event WHERE run_id = ? AND kind <> 'sample' ORDER BY id", run_id)
+
+    def artifacts(self, run_id: int) -> list[ArtifactRow]:
+        """Files of a run, by step."""
+        return self._rows(ArtifactRow, "SELECT * FROM artifact WHERE run_id = ? ORDER BY step, path", run_id)
+
+    def _all(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        return self._connections.get().execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: object) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._connections.get().execute(sql, values).fetchone()
+        return row
+
+    def _rows(self, kind: type[R], sql: str, *values: object) -> list[R]:
+        return [kind(**dict(row)) for row in self._all(sql, *values)]
+
+
+def _study(row: sqlite3.Row) -> StudyRow:
+    return StudyRow(**{**dict(row), "tags": tuple(json.loads(row["tags"]))})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
