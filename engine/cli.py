@@ -1,0 +1,407 @@
+"""The headless verbs: the same engine on a remote machine, in scripts and in continuous integration.
+
+With ``--json`` one JSON document goes to standard output; progress and errors go to standard error. Exit codes:
+0 success, 1 a run failed, 2 bad input (one sentence, no traceback), 130 interrupted.
+"""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.errors import InputError, KnownError, ResourceError
+from engine.events import RunState
+from engine.i18n import language, set_language, system_language, tr
+from engine.study import StudySpec, builtin_studies, load_study, to_toml_table
+
+if TYPE_CHECKING:
+    from engine.store import Reader
+
+app = typer.Typer(
+    name="emergence-lab",
+    help="What happens to a model's abilities as it grows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY|FILE.toml", help="A built-in study or a study file.")]
+StudyId = Annotated[str, typer.Argument(metavar="STUDY_ID", help="The id that run printed.")]
+Home = Annotated[Path | None, typer.Option("--home", help="Where results are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the study.")]
+Profile = Annotated[str, typer.Option("--profile", help="A profile of the study, such as gpu.")]
+Out = Annotated[Path, typer.Option("--out", help="The file or folder to write.")]
+
+
+class _Leave(Exception):
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Returns the exit code; never raises for what a user did."""
+    set_language(system_language())
+    try:
+        code = app(args=sys.argv[1:] if argv is None else argv, prog_name="main.py", standalone_mode=False)
+    except _Leave as leave:
+        return leave.code
+    except KnownError as error:
+        return _say(str(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except typer.Exit as leave:
+        return leave.exit_code
+    except Exception as error:
+        # What the command line itself refuses: an unknown verb or option, a value of the wrong type.
+        sentence = getattr(error, "format_message", None)
+        if sentence is None:
+            raise
+        return _say(sentence(), 2)
+    return code if isinstance(code, int) else 0
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    return code
+
+
+def _print(document: object, as_json: bool, human: Callable[[Console], None]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    else:
+        human(Console())
+
+
+def _table(title: str, columns: list[str], rows: list[list[object]]) -> Callable[[Console], None]:
+    def draw(console: Console) -> None:
+        table = Table(*columns, title=title)
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        console.print(table)
+
+    return draw
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@contextmanager
+def _reading(home: Path | None) -> Iterator["Reader"]:
+    """The reader of a home without taking its lock, so that it works beside an open window."""
+    from engine.lab import default_home
+    from engine.store import Store
+
+    folder = (home or default_home()).expanduser()
+    if not (folder / "lab.db").is_file():
+        raise InputError(tr("there are no results in {home}.", home=str(folder)), tr("Run a study there first."))
+    store = Store.open(folder, read_only=True)
+    try:
+        yield store.reader()
+    finally:
+        store.close()
+
+
+@app.command()
+def studies(as_json: Json = False) -> None:
+    """List the studies that can be run."""
+    document = [_study_summary(load_study(path.stem)) for path in builtin_studies()]
+    rows = [[s["name"], s["question"], s["family"], len(s["sizes"]), s["seconds_estimate"]] for s in document]
+    columns = [tr("study"), tr("question"), tr("family"), tr("sizes"), tr("seconds on 2 cores")]
+    _print(document, as_json, _table(tr("studies"), columns, rows))
+
+
+def _study_summary(study: StudySpec) -> dict[str, Any]:
+    return {
+        "name": study.name,
+        "title": study.text("title", language()),
+        "question": study.text("question", language()),
+        "family": study.model.get("family"),
+        "sizes": list(study.ladder.sizes),
+        "seconds_estimate": study.budget.cpu_seconds,
+    }
+
+
+@app.command()
+def plan(
+    study: StudyArgument, home: Home = None, as_json: Json = False, set_: Set = None, profile: Profile = ""
+) -> None:
+    """Sizes, tokens, FLOPs, memory, disk and time of a study; nothing is trained."""
+    from engine.lab import default_home
+    from engine.planning import plan as make_plan
+
+    document = make_plan(load_study(study, set_ or (), profile), home or default_home())
+    rows = [[r["n_params"], r["tokens"], r["compute_flops"], r["memory_bytes"], r["seconds"]] for r in document["runs"]]
+    columns = [tr("parameters"), tr("tokens"), tr("FLOPs"), tr("bytes of memory"), tr("seconds")]
+
+    def human(console: Console) -> None:
+        _table(study, columns, rows)(console)
+        console.print(tr("All of it: about {seconds:,.0f} s.", seconds=document["seconds"]))
+        for reason in document["reasons"]:
+            console.print(reason)
+
+    _print(document, as_json, human)
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    home: Home = None,
+    as_json: Json = False,
+    set_: Set = None,
+    profile: Profile = "",
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Runs at a time; 0 lets the machine decide.")] = 0,
+) -> None:
+    """Run a study to the end; what was interrupted is resumed and what is finished is skipped."""
+    from engine.lab import Lab
+    from engine.results import finish_study, study_document
+
+    spec = load_study(study, set_ or (), profile)
+    asked = _Interrupt()
+    with asked, Lab.open(home, jobs=jobs) as lab:
+        study_id = lab.runner.submit(spec)
+        _watch(lab, study_id, asked)
+        if asked.is_set():
+            lab.runner.stop_all()
+            raise _Leave(_say(tr("Interrupted: the same command goes on where it left off."), 130))
+        if lab.reader().law(study_id) is None:
+            finish_study(lab.store, study_id)
+        document = study_document(lab.reader(), study_id)
+    _print(document, as_json, _results_table(document))
+    failed = [r for r in document["runs"] if r["state"] != RunState.FINISHED]
+    if failed:
+        known = next((r for r in failed if r["state"] == RunState.INTERRUPTED and r["error"]), failed[0])
+        sentence = tr(
+            "{n} runs did not finish: {why} {remedy}",
+            n=len(failed),
+            why=known["error"] or "",
+            remedy=known["remedy"] or "",
+        )
+        raise _Leave(_say(sentence, 2 if known["state"] == RunState.INTERRUPTED else 1))
+
+
+class _Interrupt:
+    """SIGINT and SIGTERM as a flag, so that a study is left at a step boundary with its checkpoint."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def is_set(self) -> bool:
+        return self._asked.is_set()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked.is_set():
+            raise KeyboardInterrupt  # asked twice: leave now, the last checkpoint stays
+        self._asked.set()
+
+    def __enter__(self) -> "_Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _watch(lab: Any, study_id: str, asked: _Interrupt) -> None:
+    from engine.progress import StudyProgress
+
+    rows = lab.reader().runs(study_id)
+    done = frozenset(row.id for row in rows if row.state == RunState.FINISHED)
+    with StudyProgress({r.id: r.label for r in rows}, {r.id: r.compute_flops or 0.0 for r in rows}, done) as progress:
+        while not asked.is_set() and not lab.runner.wait(study_id, progress.show, timeout=0.5):
+            pass
+
+
+def _results_table(document: dict[str, Any]) -> Callable[[Console], None]:
+    columns = [
+        tr("run"),
+        tr("parameters"),
+        tr("seed"),
+        tr("state"),
+        tr("tokens"),
+        tr("loss"),
+        tr("bits per byte"),
+        tr("seconds"),
+    ]
+    fields = ("run_id", "n_params", "seed", "state", "tokens_seen", "val_loss", "val_bits_per_byte", "seconds")
+    rows = [[r.get(f) for f in fields] for r in document["runs"]]
+
+    def human(console: Console) -> None:
+        _table(document["study_id"], columns, rows)(console)
+        law = document["law"]
+        if law:
+            console.print(
+                tr(
+                    "law {form}: {params}",
+                    form=law["form"],
+                    params=", ".join(f"{k} {v:.4g}" for k, v in law["params"].items()),
+                )
+            )
+            for warning in law["warnings"]:
+                console.print(str(warning), markup=False)
+
+    return human
+
+
+@app.command()
+def runs(
+    study: Annotated[str | None, typer.Option("--study", help="Only the runs of this study.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Runs with their state and last figures."""
+    from engine.results import final_evaluations, known_study, run_document
+
+    with _reading(home) as reader:
+        wanted = [known_study(reader, study)] if study else [row.id for row in reader.studies()]
+        document = []
+        for study_id in wanted:
+            final = final_evaluations(reader, study_id)
+            document += [run_document(row, final.get(row.id, ())) for row in reader.runs(study_id)]
+    rows = [[r["run_id"], r["study_id"], r["label"], r["state"], r["val_loss"], r["seconds"]] for r in document]
+    columns = [tr("run"), tr("study"), tr("model"), tr("state"), tr("loss"), tr("seconds")]
+    _print(document, as_json, _table(tr("runs"), columns, rows))
+
+
+@app.command()
+def results(study_id: StudyId, home: Home = None, as_json: Json = False) -> None:
+    """Evaluations of a study by size and seed, with its law."""
+    from engine.results import known_study, study_document
+
+    with _reading(home) as reader:
+        document = study_document(reader, known_study(reader, study_id))
+    _print(document, as_json, _results_table(document))
+
+
+@app.command()
+def fit(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv")],
+    form: Annotated[str, typer.Option("--form", help="The form of the law.")],
+    as_json: Json = False,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is what.")
+    ] = None,
+) -> None:
+    """Fit a law to anyone's results."""
+    from engine.analysis.cli_api import fit_file
+
+    document = fit_file(file, form, dict(_pair(text) for text in columns or ()))
+    _print(document, as_json, lambda console: console.print_json(data=document))
+
+
+@app.command()
+def emergence(file: Annotated[Path, typer.Argument(metavar="FILE.csv")], as_json: Json = False) -> None:
+    """Test whether an ability's appearance is smooth, a break, or made by the metric."""
+    from engine.analysis.cli_api import emergence_file
+
+    document = emergence_file(file)
+    _print(document, as_json, lambda console: console.print(document["words"]))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    role, separator, name = text.partition("=")
+    if not separator:
+        raise InputError(tr("--column {text!r} is not of the form role=name.", text=text))
+    return role, name
+
+
+@export_app.command("figure")
+def export_figure(
+    study_id: StudyId,
+    name: Annotated[
+        str, typer.Option("--figure", help="loss-vs-params, capability-vs-params, loss-curves, residuals.")
+    ],
+    out: Out,
+    home: Home = None,
+    capability: Annotated[str | None, typer.Option("--capability")] = None,
+    metric: Annotated[str | None, typer.Option("--metric")] = None,
+    convention: Annotated[str | None, typer.Option("--convention", help="all or non-embedding.")] = None,
+    style: Annotated[str, typer.Option("--style")] = "paper",
+) -> None:
+    """A figure as .svg, .pdf, .png (300 dpi) or .csv, with where it comes from inside."""
+    from engine.figures.builders import build
+    from engine.figures.export import export
+    from engine.results import known_study
+
+    options = {"capability": capability, "metric": metric, "convention": convention}
+    with _reading(home) as reader, _writing(out):
+        figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
+        export(figure, out, style=style)
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("csv")
+def export_csv(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The results of a study as a CSV table, one row per run and metric."""
+    _export_table(study_id, out, home, "csv")
+
+
+@export_app.command("parquet")
+def export_parquet(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The results of a study as a Parquet table, one row per run and metric."""
+    _export_table(study_id, out, home, "parquet")
+
+
+def _export_table(study_id: str, out: Path, home: Path | None, kind: str) -> None:
+    from engine.results import known_study
+    from engine.tables import write_table
+
+    with _reading(home) as reader, _writing(out):
+        write_table(reader, known_study(reader, study_id), out, kind)
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("study")
+def export_study(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The study as a TOML file that runs again."""
+    from engine.results import known_study
+    from engine.tables import to_toml
+
+    with _reading(home) as reader, _writing(out):
+        out.write_text(to_toml(to_toml_table(reader.study_spec(known_study(reader, study_id)))), encoding="utf-8")
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("hf")
+def export_hf(run_id: Annotated[int, typer.Argument(metavar="RUN_ID")], out: Out, home: Home = None) -> None:
+    """The model of a run as a folder that plain transformers loads."""
+    from engine.exporting import export_hf as write
+    from engine.lab import default_home
+
+    with _reading(home) as reader, _writing(out):
+        write(reader, (home or default_home()).expanduser(), run_id, out)
+    sys.stdout.write(f"{out}\n")
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            tr("{path} cannot be written: {why}.", path=str(out), why=error.strerror or str(error))
+        ) from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,142 @@
+"""What a study found, as one JSON document, and the law that is fitted when its last run is done."""
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InputError
+from engine.events import RunState
+from engine.i18n import tr
+from engine.store import mutations
+
+if TYPE_CHECKING:
+    from engine.store import Reader, Store
+
+SMALLEST_LADDER = 4
+"""Sizes below which a law of three parameters is not fitted."""
+_ORDER = ("failed", "running", "paused", "queued", "interrupted", "cancelled")
+_COLUMNS = (
+    "family",
+    "kind",
+    "label",
+    "seed",
+    "state",
+    "size",
+    "n_params",
+    "n_params_non_embedding",
+    "tokens_seen",
+    "compute_flops",
+    "val_loss",
+    "val_bits_per_byte",
+    "seconds",
+    "tokens_per_second",
+    "step",
+    "n_steps",
+    "error",
+    "remedy",
+)
+
+
+def run_document(run: Any, evaluations: Sequence[Any] = ()) -> dict[str, Any]:
+    """One run as the verbs print it; ``evaluations`` are those of the final model."""
+    document: dict[str, Any] = {"run_id": run.id, "study_id": run.study_id}
+    document |= {name: _finite(getattr(run, name)) for name in _COLUMNS}
+    document["variant"] = json.loads(run.variant_json or "{}")
+    document["facts"] = json.loads(run.facts_json or "{}")
+    document["evaluations"] = [
+        {name: _finite(getattr(row, name)) for name in ("capability", "metric", "value", "stderr", "n", "chance")}
+        for row in evaluations
+    ]
+    return document
+
+
+def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
+    """The document of ``run`` and ``results``; raises ``InputError`` where there is no such study."""
+    spec = reader.study_spec(study_id)
+    runs = reader.runs(study_id)
+    final = final_evaluations(reader, study_id)
+    headline = spec.headline
+    by_size = headline_by_size(runs, final, headline.capability, headline.metric)
+    return {
+        "study_id": study_id,
+        "study": spec.name,
+        "title": spec.title,
+        "state": study_state([run.state for run in runs]),
+        "runs": [run_document(run, final.get(run.id, ())) for run in runs],
+        "law": reader.law(study_id),
+        "headline": {"capability": headline.capability, "metric": headline.metric, "by_size": by_size},
+    }
+
+
+def study_state(states: Sequence[str]) -> str:
+    """One word for a ladder: ``finished`` only where every run is."""
+    return next((state for state in _ORDER if state in states), str(RunState.FINISHED))
+
+
+def final_evaluations(reader: "Reader", study_id: str) -> dict[int, list[Any]]:
+    """Run id -> the evaluations of its final model (those without a step)."""
+    final: dict[int, list[Any]] = defaultdict(list)
+    for row in reader.evaluations(study_id):
+        if row.step is None or row.step < 0:
+            final[row.run_id].append(row)
+    return final
+
+
+def headline_by_size(
+    runs: Sequence[Any], evaluations: Mapping[int, Sequence[Any]], capability: str, metric: str
+) -> list[list[float | int | None]]:
+    """``[n_params, mean, sd]`` over the seeds of each size, ascending; ``sd`` is None for one seed."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        if run.state != RunState.FINISHED or json.loads(run.variant_json or "{}"):
+            continue
+        found = [e.value for e in evaluations.get(run.id, ()) if (e.capability, e.metric) == (capability, metric)]
+        if not found and (capability, metric) == ("language-modelling", "loss") and run.val_loss is not None:
+            found = [run.val_loss]
+        values[run.n_params] += found[:1]
+    return [
+        [n_params, statistics.fmean(of), statistics.stdev(of) if len(of) > 1 else None]
+        for n_params, of in sorted(values.items())
+        if of
+    ]
+
+
+def finish_study(store: "Store", study_id: str) -> dict[str, Any] | None:
+    """Fit the law to a ladder whose runs are all finished and store it; None where there is too little to fit."""
+    store.writer.flush()
+    reader = store.reader()
+    runs = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED and run.val_loss is not None]
+    runs = [run for run in runs if not json.loads(run.variant_json or "{}") and math.isfinite(run.val_loss)]
+    if len({run.n_params_non_embedding for run in runs}) < SMALLEST_LADDER:
+        return None
+    from engine.analysis.laws import fit_ladder
+
+    law = fit_ladder([run.n_params_non_embedding for run in runs], [run.val_loss for run in runs])
+    document: dict[str, Any] = law.to_document() | {"convention": "non-embedding"}
+    store.writer.call(lambda conn: mutations.save_law(conn, study_id, document["form"], document)).result()
+    return document
+
+
+def known_study(reader: "Reader", study_id: str) -> str:
+    """The id itself, or the one study it begins or is the name of; raises ``InputError`` else."""
+    ids = [row.id for row in reader.studies()]
+    if study_id in ids:
+        return study_id
+    near = [i for i in ids if i.startswith(study_id)]
+    if len(near) == 1:
+        return near[0]
+    raise InputError(
+        tr(
+            "there is no study {study!r} in this home (there are: {known}).",
+            study=study_id,
+            known=", ".join(ids) or "-",
+        )
+    )
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN; what is not a number is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

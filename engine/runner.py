@@ -1,0 +1,394 @@
+"""The queue of runs and the one state machine they go through.
+
+A scheduler thread hands queued runs, lowest position first, to slot threads; a slot owns one executor. Every start
+goes through the queue. A run that fails keeps its traceback and never stops the others.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from engine.errors import InputError, KnownError, ResourceError
+from engine.events import Command, Event, Facts, RunState, StateChanged
+from engine.executors.base import Executor, Outcome, RunOne, Task
+from engine.expand import expand
+from engine.i18n import tr
+from engine.livefeed import LiveFeed
+from engine.machine import Machine
+from engine.store import mutations
+from engine.study import RunSpec, StudySpec, study_id
+
+if TYPE_CHECKING:
+    from engine.store import Store
+
+log = logging.getLogger(__name__)
+
+S = RunState
+TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
+    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED, S.INTERRUPTED}),
+    S.RUNNING: frozenset({S.PAUSED, S.FINISHED, S.FAILED, S.CANCELLED, S.INTERRUPTED}),
+    S.PAUSED: frozenset({S.RUNNING, S.FINISHED, S.FAILED, S.CANCELLED, S.INTERRUPTED}),
+    S.INTERRUPTED: frozenset({S.QUEUED, S.CANCELLED}),
+    S.FAILED: frozenset({S.QUEUED}),
+    S.CANCELLED: frozenset({S.QUEUED}),
+    S.FINISHED: frozenset(),
+}
+"""From a state to those it may be left for. A paused run may finish: it may have been past its last step."""
+
+WAITING = frozenset({S.QUEUED, S.RUNNING, S.PAUSED})
+"""States in which a run still has something to do without being asked again."""
+
+OnDone = Callable[[str], None]
+
+
+class RunControl:
+    """What the runner asks of one run; implements ``engine.events.Control``."""
+
+    def __init__(self) -> None:
+        self._command = Command.GO
+        self._changed = threading.Condition()
+
+    def poll(self) -> Command:
+        return self._command
+
+    def wait(self, seconds: float) -> Command:
+        with self._changed:
+            self._changed.wait_for(lambda: self._command is not Command.PAUSE, seconds)
+        return self._command
+
+    def ask(self, command: Command) -> None:
+        with self._changed:
+            if self._command not in (Command.STOP, Command.CANCEL):  # leaving is final
+                self._command = command
+            self._changed.notify_all()
+
+
+class _Tee:
+    """A run's reporter: first the store, which may block, then the live feeds."""
+
+    def __init__(self, runner: "Runner") -> None:
+        self._runner = runner
+
+    def emit(self, event: Event) -> None:
+        self._runner.store.writer.emit(event)
+        self._runner.publish(event)
+
+
+class Runner:
+    """Runs studies of one home. Methods are safe from any thread and return at once, save ``wait``, ``stop_all``.
+
+    Args:
+        store: an open store with a writer.
+        jobs: runs at a time; 0 asks the study, and then the machine.
+        executor: ``thread``, ``process`` or ``auto``, for studies that leave it at ``auto``.
+        run_one: what trains one run; tests pass their own.
+        on_done: called from a slot thread with a study's id when none of its runs has anything left to do.
+    """
+
+    def __init__(
+        self,
+        store: "Store",
+        *,
+        jobs: int = 0,
+        executor: str = "auto",
+        run_one: RunOne | None = None,
+        on_done: OnDone | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        self.store = store
+        self.live = LiveFeed()
+        self._jobs, self._executor = jobs, executor
+        self._run_one, self._on_done = run_one, on_done
+        self._machine = machine
+        self._changed = threading.Condition(threading.RLock())
+        self._states: dict[int, RunState] = {}
+        self._specs: dict[int, RunSpec] = {}
+        self._studies: dict[int, str] = {}
+        self._queue: list[int] = []
+        self._active: dict[int, RunControl] = {}
+        self._idle: dict[str, list[Executor]] = {}
+        self._slots: dict[int, threading.Thread] = {}
+        self._feeds: list[LiveFeed] = []
+        self._stopping = False
+        self._scheduler: threading.Thread | None = None
+        self._recover()
+
+    # -- what callers ask ---------------------------------------------------------------------------------------
+
+    def submit(self, study: StudySpec) -> str:
+        """Queue what an equal study has not finished yet, all of it the first time. Returns the study's id."""
+        runs = expand(study)
+        ids = self.store.writer.call(lambda conn: mutations.add_study(conn, study, runs)).result()
+        identity = study_id(study)
+        rows = {row.id: S(row.state) for row in self.store.reader().runs(identity)}
+        with self._changed:
+            for run_id, spec in zip(ids, runs, strict=True):
+                self._specs[run_id], self._studies[run_id] = spec, identity
+                if run_id in self._active or run_id in self._queue:
+                    continue
+                self._states[run_id] = rows[run_id]
+                if rows[run_id] in (S.INTERRUPTED, S.FAILED):
+                    self._enter(run_id, S.QUEUED)
+                if self._states[run_id] is S.QUEUED:
+                    self._enqueue(run_id)
+        self.start()
+        return identity
+
+    def start(self) -> None:
+        """Start the scheduler; starting it again does nothing."""
+        with self._changed:
+            if self._scheduler is None and not self._stopping:
+                self._scheduler = threading.Thread(target=self._schedule, name="scheduler", daemon=True)
+                self._scheduler.start()
+            self._changed.notify_all()
+
+    def state(self, run_id: int) -> RunState:
+        """The state of a run as the runner knows it, which the store shows a moment later."""
+        with self._changed:
+            return self._known(run_id)
+
+    def pause(self, run_id: int) -> None:
+        """Hold a running run at its next step, in memory."""
+        with self._changed:
+            self._enter(run_id, S.PAUSED)
+            self._active[run_id].ask(Command.PAUSE)
+
+    def resume(self, run_id: int) -> None:
+        """Go on with a paused run at once; an interrupted, failed or cancelled one goes back to the queue."""
+        with self._changed:
+            if self._known(run_id) is S.PAUSED:
+                self._enter(run_id, S.RUNNING)
+                self._active[run_id].ask(Command.GO)
+            else:
+                self._enter(run_id, S.QUEUED)
+                self._enqueue(run_id)
+        self.start()
+
+    retry = resume
+    """The same: a run begins where its last checkpoint is, or at the start where it has none."""
+
+    def cancel(self, run_id: int) -> None:
+        """End a run for good; a running one leaves at its next step without a checkpoint."""
+        with self._changed:
+            if run_id in self._active:
+                self._active[run_id].ask(Command.CANCEL)
+                return
+            self._enter(run_id, S.CANCELLED)
+            if run_id in self._queue:
+                self._queue.remove(run_id)
+            self._changed.notify_all()
+
+    def move(self, run_id: int, position: int) -> None:
+        """Put a queued run at ``position`` (0 is next) of the queue."""
+        with self._changed:
+            if run_id not in self._queue:
+                raise InputError(tr("run {run} is not in the queue.", run=run_id))
+            self._queue.remove(run_id)
+            self._queue.insert(max(0, min(position, len(self._queue))), run_id)
+            self._store_positions()
+
+    def queue(self) -> tuple[int, ...]:
+        """Run ids waiting to start, next first."""
+        with self._changed:
+            return tuple(self._queue)
+
+    def stop_all(self, timeout: float = 120.0) -> None:
+        """Checkpoint what runs and leave everything interrupted, to be resumed later. The runner ends here."""
+        with self._changed:
+            self._stopping = True
+            for run_id in self._queue:
+                self._enter(run_id, S.INTERRUPTED)
+            self._queue.clear()
+            for control in self._active.values():
+                control.ask(Command.STOP)
+            self._changed.notify_all()
+            slots = list(self._slots.values())
+        if self._scheduler is not None:
+            self._scheduler.join(timeout)
+        for slot in slots:
+            slot.join(timeout)
+        for executor in [e for idle in self._idle.values() for e in idle]:
+            executor.close()
+        self._idle.clear()
+
+    def wait(self, study: str, on_event: Callable[[Event], None] | None = None, timeout: float | None = None) -> bool:
+        """Block until nothing of the study is left to do, showing ``on_event`` its events; False on timeout."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        feed = LiveFeed()
+        with self._changed:
+            self._feeds.append(feed)
+        try:
+            while True:
+                with self._changed:
+                    done = not self._left_of(study)
+                    if not done:
+                        self._changed.wait(0.1)
+                for event in feed.drain():
+                    if on_event is not None:
+                        on_event(event)
+                if done:
+                    return True
+                if deadline is not None and time.monotonic() > deadline:
+                    return False
+        finally:
+            with self._changed:
+                self._feeds.remove(feed)
+
+    def publish(self, event: Event) -> None:
+        """Show an event to all live feeds."""
+        for feed in (self.live, *self._feeds):
+            feed.push(event)
+
+    # -- the state machine --------------------------------------------------------------------------------------
+
+    def _known(self, run_id: int) -> RunState:
+        if run_id not in self._states:
+            row = self.store.reader().run(run_id)
+            self._states[run_id] = S(row.state)
+            self._studies[run_id] = row.study_id
+        return self._states[run_id]
+
+    def _enter(self, run_id: int, state: RunState, outcome: Outcome | None = None) -> None:
+        """Move a run to a state and tell everyone; raises ``InputError`` where the table forbids it."""
+        before = self._known(run_id)
+        if state not in TRANSITIONS[before]:
+            raise InputError(
+                tr("run {run} is {before} and cannot become {after}.", run=run_id, before=tr(before), after=tr(state))
+            )
+        self._states[run_id] = state
+        event = StateChanged(
+            run_id,
+            state,
+            time.time(),
+            message=outcome.message if outcome else "",
+            remedy=outcome.remedy if outcome else "",
+            traceback=outcome.traceback if outcome else "",
+        )
+        self.store.writer.emit(event)
+        self.publish(event)
+        self._changed.notify_all()
+
+    def _recover(self) -> None:
+        """Nothing trains without being asked: what an earlier process left behind waits to be resumed."""
+        left = [row for row in self.store.reader().runs() if S(row.state) in WAITING]
+        with self._changed:
+            for row in left:
+                self._states[row.id], self._studies[row.id] = S(row.state), row.study_id
+                self._enter(row.id, S.INTERRUPTED)
+        self.store.writer.flush()
+
+    def _left_of(self, study: str) -> Iterable[int]:
+        return [
+            run_id
+            for run_id, identity in self._studies.items()
+            if identity == study and (self._states[run_id] in WAITING or run_id in self._slots)
+        ]
+
+    def _enqueue(self, run_id: int) -> None:
+        if run_id not in self._queue:
+            self._queue.append(run_id)
+            self._store_positions()
+            self._changed.notify_all()
+
+    def _store_positions(self) -> None:
+        order = list(enumerate(self._queue))
+
+        def write(conn: mutations.Connection) -> None:
+            for position, run_id in order:
+                mutations.set_position(conn, run_id, position)
+
+        self.store.writer.call(write)
+
+    # -- scheduling ---------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        with self._changed:
+            while not self._stopping:
+                if self._queue and len(self._slots) < self._limit(self._spec(self._queue[0])):
+                    self._begin(self._queue.pop(0))
+                else:
+                    self._changed.wait(1.0)
+
+    def _spec(self, run_id: int) -> RunSpec:
+        if run_id not in self._specs:
+            self._specs[run_id] = self.store.reader().run_spec(run_id)
+        return self._specs[run_id]
+
+    def _the_machine(self) -> Machine:
+        if self._machine is None:
+            self._machine = Machine.measure()
+        return self._machine
+
+    def _limit(self, spec: RunSpec) -> int:
+        return self._jobs or self._the_machine().jobs(spec)
+
+    def _begin(self, run_id: int) -> None:
+        spec = self._spec(run_id)
+        jobs = self._limit(spec)
+        frozen = self._the_machine().freeze(spec, jobs, self._executor)
+        self._active[run_id] = RunControl()
+        self._enter(run_id, S.RUNNING)
+        self.store.writer.emit(Facts(run_id, self._the_machine().facts()))
+        slot = threading.Thread(target=self._slot, args=(run_id, frozen), name=f"run-{run_id}", daemon=True)
+        self._slots[run_id] = slot
+        slot.start()
+
+    def _slot(self, run_id: int, spec: RunSpec) -> None:
+        control = self._active[run_id]
+        try:
+            outcome = self._execute(run_id, spec, control)
+        except KnownError as error:
+            # The machine, not the run, is at fault where a resource is missing: it can go on later.
+            state = S.INTERRUPTED if isinstance(error, ResourceError) else S.FAILED
+            outcome = Outcome(run_id, state, error.message, error.remedy)
+        except Exception as error:  # noqa: BLE001 - the ladder goes on; the traceback is kept with the run
+            outcome = Outcome(run_id, S.FAILED, f"{type(error).__name__}: {error}", "", traceback.format_exc())
+        with self._changed:
+            self._active.pop(run_id, None)
+            with contextlib.suppress(KnownError):
+                self._enter(run_id, outcome.state, outcome)
+            identity = self._studies[run_id]
+            last = not any(
+                self._states[other] in WAITING
+                for other, of in self._studies.items()
+                if of == identity and other != run_id
+            )
+        if last and not self._stopping:
+            self._finish(identity)
+        with self._changed:
+            self._slots.pop(run_id, None)
+            self._changed.notify_all()
+
+    def _finish(self, identity: str) -> None:
+        self.store.writer.flush()
+        if self._on_done is None:
+            return
+        try:
+            self._on_done(identity)
+        except Exception:
+            # A law that cannot be fitted must not lose the runs it was to be fitted to.
+            log.exception("after the last run of %s", identity)
+
+    def _execute(self, run_id: int, spec: RunSpec, control: RunControl) -> Outcome:
+        run_one = self._run_one
+        if run_one is None:
+            from engine.training.run import run_one  # torch is loaded when something trains, not before
+        name = spec.execution.executor
+        with self._changed:
+            idle = self._idle.setdefault(name, [])
+            executor = idle.pop() if idle else None
+        if executor is None:
+            from engine.executors import make_executor
+
+            executor = make_executor(name)
+        folder = self.store.home / "artifacts" / str(run_id)
+        task = Task(run_id, spec, folder, self.store.home / "cache")
+        try:
+            return executor.run(run_one, task, _Tee(self), control)
+        finally:
+            with self._changed:
+                self._idle[name].append(executor)
