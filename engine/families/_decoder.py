@@ -1,0 +1,179 @@
+"""The decoder behind ``gpt``: RMSNorm, rotary positions, gated MLP, no biases, tied embeddings (Llama, Touvron 2023).
+
+Weights that read the same input are one matrix (``qkv``, ``gate_up``): fewer and larger matmuls. The forward pass has
+no side effect and no control flow that depends on data, so that ``torch.compile`` takes it whole.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.families._attention import IMPLEMENTATIONS, attend, causal_bias
+
+EMBEDDING_STD = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Multipliers:
+    """Constants of the forward pass that a width or depth rule sets; export folds them into the weights."""
+
+    attention: float
+    """On q k before the softmax."""
+    residual: float
+    """On what each branch adds to the residual stream."""
+    output: float
+    """On the logits."""
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis; statistics in float32 (Zhang & Sennrich 2019)."""
+
+    def __init__(self, d_model: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
+
+
+class Block(nn.Module):
+    """One layer: attention and gated MLP, each on a normalised residual stream of (batch, t, d_model)."""
+
+    def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
+        super().__init__()
+        d_model, d_ff = int(shape["d_model"]), int(shape["d_ff"])
+        self.n_heads, self.head_dim = int(shape["n_heads"]), int(shape["head_dim"])
+        self.multipliers = multipliers
+        d_attention = self.n_heads * self.head_dim
+        self.norm_attention = RMSNorm(d_model, float(shape["norm_eps"]))
+        self.qkv = nn.Parameter(torch.empty(3 * d_attention, d_model))
+        self.out = nn.Parameter(torch.empty(d_model, d_attention))
+        self.norm_mlp = RMSNorm(d_model, float(shape["norm_eps"]))
+        self.gate_up = nn.Parameter(torch.empty(2 * d_ff, d_model))
+        self.down = nn.Parameter(torch.empty(d_model, d_ff))
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The hidden matrices, (fan_out, fan_in) each."""
+        return [self.qkv, self.out, self.gate_up, self.down]
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None) -> Tensor:
+        x = self._add(x, self._attention(self.norm_attention(x), cos, sin, bias))
+        gate, up = F.linear(self.norm_mlp(x), self.gate_up.to(x.dtype)).chunk(2, dim=-1)
+        return self._add(x, F.linear(F.silu(gate) * up, self.down.to(x.dtype)))
+
+    def _add(self, x: Tensor, branch: Tensor) -> Tensor:
+        return torch.add(x, branch, alpha=self.multipliers.residual)
+
+    def _attention(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None) -> Tensor:
+        batch, t, _ = x.shape
+        qkv = F.linear(x, self.qkv.to(x.dtype)).view(batch, t, 3 * self.n_heads, self.head_dim).transpose(1, 2)
+        qk, v = qkv[:, : 2 * self.n_heads], qkv[:, 2 * self.n_heads :]
+        # Rotation in Llama's layout, where i is paired with i + head_dim / 2; ``sin`` carries the sign.
+        qk = qk * cos + qk.roll(self.head_dim // 2, -1) * sin
+        q, k = qk.chunk(2, dim=1)
+        mixed = attend(q, k, v, self.multipliers.attention, bias)
+        return F.linear(mixed.transpose(1, 2).reshape(batch, t, -1), self.out.to(x.dtype))
+
+
+class Decoder(nn.Module):
+    """Tokens int64 (batch, t) to logits float32 (batch, t, vocab_size), t at most ``context``.
+
+    Parameters stay in float32; ``compute_dtype`` is the type of activations and matmuls, ``attention`` the name of
+    an implementation in ``_attention``. Both may be set at any time before compilation.
+    """
+
+    rope_cos: Tensor
+    rope_sin: Tensor
+
+    def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
+        super().__init__()
+        self.shape = dict(shape)
+        self.context = int(shape["context"])
+        self.multipliers = multipliers
+        self.compute_dtype = torch.float32
+        self.attention = "sdpa"
+        d_model = int(shape["d_model"])
+        self.embedding = nn.Parameter(torch.empty(int(shape["vocab_size"]), d_model))
+        self.blocks = nn.ModuleList(Block(shape, multipliers) for _ in range(int(shape["n_layers"])))
+        self.norm = RMSNorm(d_model, float(shape["norm_eps"]))
+        cos, sin = rotary_tables(self.context, int(shape["head_dim"]), float(shape["rope_theta"]))
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
+
+    def configure(self, *, compute_dtype: torch.dtype | None = None, attention: str | None = None) -> "Decoder":
+        """Set how the forward pass computes; never changes a weight. Returns the model."""
+        if attention is not None:
+            if attention not in IMPLEMENTATIONS:
+                raise ValueError(f"attention {attention!r} is not one of {IMPLEMENTATIONS}")
+            self.attention = attention
+        self.compute_dtype = compute_dtype or self.compute_dtype
+        return self
+
+    def hidden(self, tokens: Tensor) -> list[Tensor]:
+        """The residual stream after the embedding and after each layer: n_layers + 1 of (batch, t, d_model)."""
+        t = tokens.shape[1]
+        # Looked up in float32: the gradient of a common token sums over hundreds of places.
+        x = F.embedding(tokens, self.embedding).to(self.compute_dtype)
+        cos, sin = self.rope_cos[:t].to(x.dtype), self.rope_sin[:t].to(x.dtype)
+        bias = causal_bias(t, x.device, x.dtype) if self.attention == "written" else None
+        stream = [x]
+        for block in self.blocks:
+            stream.append(block(stream[-1], cos, sin, bias))
+        return stream
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """Logits float32 (batch, t, vocab_size) of a residual stream; the logit lens at every layer but the last."""
+        normed = self.norm(x) * self.multipliers.output
+        return F.linear(normed, self.embedding.to(x.dtype)).float()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.unembed(self.hidden(tokens)[-1])
+
+
+def rotary_tables(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """cos and signed sin, float32 (context, head_dim) each, for ``x * cos + roll(x, head_dim / 2) * sin`` (Su 2021)."""
+    half = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+    angles = torch.outer(torch.arange(context).float(), 1.0 / theta**half)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
+
+
+@torch.no_grad()
+def initialise(model: Decoder, seed: int) -> Decoder:
+    """Hidden matrices normal with std 1 / sqrt(fan_in), embeddings ``EMBEDDING_STD``; a function of ``seed`` alone."""
+    generator = torch.Generator().manual_seed(seed)
+    model.embedding.normal_(std=EMBEDDING_STD, generator=generator)
+    for block in model.blocks:
+        assert isinstance(block, Block)
+        for matrix in block.matrices():
+            matrix.normal_(std=matrix.shape[1] ** -0.5, generator=generator)
+    return model
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    tokens: Tensor,
+    n: int,
+    *,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+    context: int,
+) -> Tensor:
+    """``tokens`` int64 (batch, t) followed by ``n`` more, int64 (batch, t + n); the model sees the last ``context``.
+
+    Temperature 0 takes the likeliest token; above, tokens are drawn with ``generator``.
+    """
+    for _ in range(n):
+        logits = model(tokens[:, -context:])[:, -1]
+        if temperature > 0:
+            following = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+        else:
+            following = logits.argmax(-1, keepdim=True)
+        tokens = torch.cat((tokens, following), dim=1)
+    return tokens

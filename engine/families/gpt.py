@@ -1,0 +1,257 @@
+"""Decoder-only language models of the Llama kind, built at any size from one dial."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from engine.errors import StudyError
+from engine.families import families
+from engine.families.base import (
+    Counts,
+    DataShape,
+    Family,
+    LossOutput,
+    ParamGroup,
+    Shape,
+    TrainingHints,
+)
+from engine.i18n import mark, tr
+from engine.study import Scalar, TableSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NORM_EPS = 1e-5
+BASE_LAYERS = 2
+"""Depth at which the residual multiplier is 1: that of the smallest models of the ladder."""
+BASE_HEAD_DIM = 8
+"""Head dimension at which muP's 1 / head_dim and the usual 1 / sqrt(head_dim) agree."""
+LARGEST_WIDTH = 16_384
+WIDTH_STEPS = ((64, 8), (128, 16), (512, 32), (2048, 64), (LARGEST_WIDTH, 128))
+"""(up to this width, step): widths stay divisible by a head dimension that grows with them."""
+
+
+class GptSpec(TableSpec, frozen=True, kw_only=True):
+    """What may be fixed by hand; what is left out follows the size."""
+
+    d_model: Annotated[
+        int | None,
+        msgspec.Meta(
+            title=mark("Width"),
+            description=mark("Size of the residual stream, a multiple of 8; by default it follows the size."),
+            ge=8,
+            le=LARGEST_WIDTH,
+        ),
+    ] = None
+    n_layers: Annotated[
+        int | None,
+        msgspec.Meta(
+            title=mark("Layers"),
+            description=mark("Depth of the network; by default it grows slowly with the width."),
+            ge=1,
+            le=512,
+        ),
+    ] = None
+    n_heads: Annotated[
+        int | None,
+        msgspec.Meta(
+            title=mark("Attention heads"),
+            description=mark("Heads per layer; they divide the width into even parts. By default 8 to 64 wide."),
+            ge=1,
+            le=1024,
+        ),
+    ] = None
+    mlp_ratio: Annotated[
+        float,
+        msgspec.Meta(
+            title=mark("MLP ratio"),
+            description=mark("Width of the gated MLP over the width of the model; 8/3 costs what an ungated 4 does."),
+            ge=0.25,
+            le=16,
+        ),
+    ] = 8 / 3
+    rope_theta: Annotated[
+        float,
+        msgspec.Meta(
+            title=mark("Rotary base"),
+            description=mark("Base of the rotary position frequencies; longer contexts want a larger one."),
+            gt=1,
+        ),
+    ] = 10_000.0
+    depth_scaling: Annotated[
+        bool,
+        msgspec.Meta(
+            title=mark("Depth scaling"),
+            description=mark("Under muP, divide what each layer adds by the depth, so that rates carry over depths."),
+        ),
+    ] = True
+
+
+def default_layers(d_model: int) -> int:
+    """Depth for a width: 2 to 32, 3 at 48 and 64, 4 at 128, 6 at 256, 14 at 768."""
+    return 2 + int(d_model / 64 + 0.499)
+
+
+def default_head_dim(d_model: int) -> int:
+    """Head dimension for a width: 8, then 16 from 64, 32 from 128 and 64 from 256, halved until it divides it."""
+    head_dim = 8 if d_model < 64 else 16 if d_model < 128 else 32 if d_model < 256 else 64
+    while d_model % head_dim:
+        head_dim //= 2
+    return head_dim
+
+
+def non_embedding(shape: Mapping[str, Any]) -> int:
+    """Exact ``n_params_non_embedding``: matrices and norms of the layers and the final norm."""
+    d_model, n_layers = int(shape["d_model"]), int(shape["n_layers"])
+    d_attention = int(shape["n_heads"]) * int(shape["head_dim"])
+    return n_layers * (4 * d_model * d_attention + 3 * d_model * int(shape["d_ff"]) + 2 * d_model) + d_model
+
+
+@families.register("gpt")
+class Gpt(Family):
+    """Modern decoder: RMSNorm, rotary positions, gated MLP, tied embeddings; exports as Llama."""
+
+    name = "gpt"
+    version = 1
+    title = mark("GPT: decoder-only language model")
+    Spec = GptSpec
+    modalities = frozenset({"tokens"})
+
+    def resolve(self, spec: GptSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
+        """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""
+        if data.vocab_size < 2:
+            raise StudyError(tr("data: the family gpt needs tokens, and this source has none."))
+        best: dict[str, Scalar] | None = None
+        best_miss = math.inf
+        for d_model, n_layers in _candidates(spec, size):
+            dims = _dims(spec, d_model, n_layers)
+            miss = abs(math.log(non_embedding(dims) / size))
+            if miss < best_miss:
+                best, best_miss = dims, miss
+        assert best is not None
+        if best_miss > math.log(2):
+            raise StudyError(
+                tr(
+                    "ladder.sizes: no gpt with these settings has about {size:,} parameters; the nearest has {n:,}.",
+                    size=size,
+                    n=non_embedding(best),
+                )
+            )
+        return {"vocab_size": data.vocab_size, "context": context} | best
+
+    def counts(self, shape: Shape, context: int) -> Counts:
+        """FLOPs are 3 x (2 x matmul weights, the head included, + 4 t d_attention per layer), as computed.
+
+        The causal half that is masked is counted, since both attention kernels' formulas count it.
+        """
+        d_model, d_ff, n_layers, n_heads, head_dim, vocab_size = (
+            int(shape[key]) for key in ("d_model", "d_ff", "n_layers", "n_heads", "head_dim", "vocab_size")
+        )
+        d_attention = n_heads * head_dim
+        n = non_embedding(shape)
+        embedding = vocab_size * d_model
+        matmul_weights = n - (2 * n_layers + 1) * d_model + embedding
+        flops = 3.0 * (2 * matmul_weights + 4 * context * d_attention * n_layers)
+        # Kept for backward, as autograd's saved tensors show: inputs of norms and matmuls, q k v before and after the
+        # rotation, probabilities, gate, up and their product; then the log-probabilities.
+        layer = 6 * d_model + 5 * d_attention + 4 * d_ff + n_heads * context
+        floats = n_layers * layer + 4 * d_model + vocab_size
+        return Counts(n + embedding, n, flops, 4.0 * floats)
+
+    def width(self, shape: Shape) -> int:
+        return int(shape["d_model"])
+
+    def build(self, shape: Shape, seed: int, *, training: TrainingHints | None = None) -> "nn.Module":
+        from engine.families._decoder import Decoder, Multipliers, initialise
+
+        head_dim = int(shape["head_dim"])
+        attention, residual, output = head_dim**-0.5, 1.0, 1.0
+        if training is not None and training.lr_rule == "mup":
+            # Yang 2022: attention 1 / head_dim and logits 1 / width; Dey 2025 (CompleteP): branches 1 / depth.
+            attention = BASE_HEAD_DIM**0.5 / head_dim
+            output = training.base_width / int(shape["d_model"])
+            residual = BASE_LAYERS / int(shape["n_layers"]) if shape["depth_scaling"] else 1.0
+        return initialise(Decoder(shape, Multipliers(attention, residual, output)), seed)
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
+        """Mean cross-entropy in nats per token of ``inputs`` and ``targets``, int64 (batch, t); -100 is left out."""
+        from torch.nn import functional
+
+        logits = model(batch["inputs"])
+        return LossOutput(functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten()))
+
+    def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
+        """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""
+        ratio = base_width / self.width(shape)
+        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
+        if rule not in scales:
+            raise ValueError(f"unknown learning-rate rule {rule!r}")
+        rest, hidden = scales[rule]
+        matrices: list[nn.Parameter] = []
+        norms: list[nn.Parameter] = []
+        embeddings: list[nn.Parameter] = []
+        for name, parameter in model.named_parameters():
+            kind = norms if parameter.ndim < 2 else embeddings if name.endswith("embedding") else matrices
+            kind.append(parameter)
+        return [
+            ParamGroup(matrices, hidden, decay=True, matrix=True),
+            ParamGroup(embeddings, rest, decay=True),
+            ParamGroup(norms, rest, decay=False),
+        ]
+
+    def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
+        """A folder ``AutoModelForCausalLM`` loads with equal logits.
+
+        ``tokenizer`` may be None, a ``tokenizers.Tokenizer``, or anything with ``save_pretrained``.
+        """
+        from engine.families._decoder import Decoder
+        from engine.families._llama import write_llama, write_tokenizer
+
+        assert isinstance(model, Decoder)
+        write_llama(model, folder)
+        if tokenizer is not None:
+            write_tokenizer(tokenizer, folder, model.context)
+
+
+def _candidates(spec: GptSpec, size: int) -> Iterator[tuple[int, int]]:
+    """(d_model, n_layers) to choose from: what the spec leaves open varies."""
+    if spec.d_model is not None:
+        if spec.d_model % 8:
+            raise StudyError(tr("model.d_model: expected a multiple of 8, got {d_model}.", d_model=spec.d_model))
+        depths = range(1, 513) if spec.n_layers is None else (spec.n_layers,)
+        yield from ((spec.d_model, n_layers) for n_layers in depths)
+        return
+    d_model, beyond = 8, 0
+    while d_model <= LARGEST_WIDTH and beyond < 2:
+        n_layers = spec.n_layers or default_layers(d_model)
+        yield d_model, n_layers
+        beyond += non_embedding(_dims(spec, d_model, n_layers, check=False)) > size
+        d_model += next(step for limit, step in WIDTH_STEPS if d_model < limit or limit == LARGEST_WIDTH)
+
+
+def _dims(spec: GptSpec, d_model: int, n_layers: int, *, check: bool = True) -> dict[str, Scalar]:
+    """Every dimension that follows from a width and a depth."""
+    n_heads = spec.n_heads or d_model // default_head_dim(d_model)
+    if check and d_model % (2 * n_heads):
+        raise StudyError(
+            tr(
+                "model.n_heads: {n_heads} heads do not divide a width of {d_model} into even parts.",
+                n_heads=n_heads,
+                d_model=d_model,
+            )
+        )
+    step = 8 if d_model < 128 else 32
+    d_ff = max(step, int(d_model * spec.mlp_ratio / step + 0.5) * step)
+    return {
+        "d_model": d_model,
+        "n_layers": n_layers,
+        "n_heads": n_heads,
+        "head_dim": d_model // n_heads,
+        "d_ff": d_ff,
+        "rope_theta": spec.rope_theta,
+        "norm_eps": NORM_EPS,
+        "depth_scaling": spec.depth_scaling,
+    }
