@@ -108,10 +108,7 @@ def _reading(home: Path | None) -> Iterator["Reader"]:
     from engine.lab import default_home
     from engine.store import Store
 
-    folder = (home or default_home()).expanduser()
-    if not (folder / "lab.db").is_file():
-        raise InputError(tr("there are no results in {home}.", home=str(folder)), tr("Run a study there first."))
-    store = Store.open(folder, read_only=True)
+    store = Store.open((home or default_home()).expanduser(), read_only=True)
     try:
         yield store.reader()
     finally:
@@ -200,16 +197,16 @@ class _Interrupt:
     """SIGINT and SIGTERM as a flag, so that a study is left at a step boundary with its checkpoint."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self.flag = threading.Event()
         self._before: dict[int, Any] = {}
 
     def is_set(self) -> bool:
-        return self._asked.is_set()
+        return self.flag.is_set()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked.is_set():
+        if self.flag.is_set():
             raise KeyboardInterrupt  # asked twice: leave now, the last checkpoint stays
-        self._asked.set()
+        self.flag.set()
 
     def __enter__(self) -> "_Interrupt":
         if threading.current_thread() is threading.main_thread():
@@ -228,8 +225,7 @@ def _watch(lab: Any, study_id: str, asked: _Interrupt) -> None:
     rows = lab.reader().runs(study_id)
     done = frozenset(row.id for row in rows if row.state == RunState.FINISHED)
     with StudyProgress({r.id: r.label for r in rows}, {r.id: r.compute_flops or 0.0 for r in rows}, done) as progress:
-        while not asked.is_set() and not lab.runner.wait(study_id, progress.show, timeout=0.5):
-            pass
+        lab.runner.wait(study_id, progress.show, unless=asked.flag)
 
 
 def _results_table(document: dict[str, Any]) -> Callable[[Console], None]:

@@ -80,7 +80,7 @@ def final_evaluations(reader: "Reader", study_id: str) -> dict[int, list[Any]]:
     """Run id -> the evaluations of its final model (those without a step)."""
     final: dict[int, list[Any]] = defaultdict(list)
     for row in reader.evaluations(study_id):
-        if row.step is None or row.step < 0:
+        if row.step is None:
             final[row.run_id].append(row)
     return final
 
@@ -114,7 +114,14 @@ def finish_study(store: "Store", study_id: str) -> dict[str, Any] | None:
         return None
     from engine.analysis.laws import fit_ladder
 
-    law = fit_ladder([run.n_params_non_embedding for run in runs], [run.val_loss for run in runs])
+    training = reader.study_spec(study_id).training
+    law = fit_ladder(
+        [run.n_params_non_embedding for run in runs],
+        [run.val_loss for run in runs],
+        [run.seed for run in runs],
+        lr_scaled=training.lr_rule != "fixed",
+        converged=training.schedule != "constant",
+    )
     document: dict[str, Any] = law.to_document() | {"convention": "non-embedding"}
     store.writer.call(lambda conn: mutations.save_law(conn, study_id, document["form"], document)).result()
     return document

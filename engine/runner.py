@@ -6,6 +6,7 @@ goes through the queue. A run that fails keeps its traceback and never stops the
 
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
 import traceback
@@ -55,168 +56,17 @@ class RunControl:
     def poll(self) -> Command:
         return self._command
 
-    def wait(self, seconds: float) -> Command:
-        with self._changed:
-            self._changed.wait_for(lambda: self._command is not Command.PAUSE, seconds)
-        return self._command
-
-    def ask(self, command: Command) -> None:
-        with self._changed:
-            if self._command not in (Command.STOP, Command.CANCEL):  # leaving is final
-                self._command = command
-            self._changed.notify_all()
-
-
-class _Tee:
-    """A run's reporter: first the store, which may block, then the live feeds."""
-
-    def __init__(self, runner: "Runner") -> None:
-        self._runner = runner
-
-    def emit(self, event: Event) -> None:
-        self._runner.store.writer.emit(event)
-        self._runner.publish(event)
-
-
-class Runner:
-    """Runs studies of one home. Methods are safe from any thread and return at once, save ``wait``, ``stop_all``.
-
-    Args:
-        store: an open store with a writer.
-        jobs: runs at a time; 0 asks the study, and then the machine.
-        executor: ``thread``, ``process`` or ``auto``, for studies that leave it at ``auto``.
-        run_one: what trains one run; tests pass their own.
-        on_done: called from a slot thread with a study's id when none of its runs has anything left to do.
-    """
-
-    def __init__(
+    def wait(
         self,
-        store: "Store",
-        *,
-        jobs: int = 0,
-        executor: str = "auto",
-        run_one: RunOne | None = None,
-        on_done: OnDone | None = None,
-        machine: Machine | None = None,
-    ) -> None:
-        self.store = store
-        self.live = LiveFeed()
-        self._jobs, self._executor = jobs, executor
-        self._run_one, self._on_done = run_one, on_done
-        self._machine = machine
-        self._changed = threading.Condition(threading.RLock())
-        self._states: dict[int, RunState] = {}
-        self._specs: dict[int, RunSpec] = {}
-        self._studies: dict[int, str] = {}
-        self._queue: list[int] = []
-        self._active: dict[int, RunControl] = {}
-        self._idle: dict[str, list[Executor]] = {}
-        self._slots: dict[int, threading.Thread] = {}
-        self._feeds: list[LiveFeed] = []
-        self._stopping = False
-        self._scheduler: threading.Thread | None = None
-        self._recover()
+        study: str,
+        on_event: Callable[[Event], None] | None = None,
+        timeout: float | None = None,
+        unless: threading.Event | None = None,
+    ) -> bool:
+        """Block until nothing of the study is left to do, showing ``on_event`` every event from now on.
 
-    # -- what callers ask ---------------------------------------------------------------------------------------
-
-    def submit(self, study: StudySpec) -> str:
-        """Queue what an equal study has not finished yet, all of it the first time. Returns the study's id."""
-        runs = expand(study)
-        ids = self.store.writer.call(lambda conn: mutations.add_study(conn, study, runs)).result()
-        identity = study_id(study)
-        rows = {row.id: S(row.state) for row in self.store.reader().runs(identity)}
-        with self._changed:
-            for run_id, spec in zip(ids, runs, strict=True):
-                self._specs[run_id], self._studies[run_id] = spec, identity
-                if run_id in self._active or run_id in self._queue:
-                    continue
-                self._states[run_id] = rows[run_id]
-                if rows[run_id] in (S.INTERRUPTED, S.FAILED):
-                    self._enter(run_id, S.QUEUED)
-                if self._states[run_id] is S.QUEUED:
-                    self._enqueue(run_id)
-        self.start()
-        return identity
-
-    def start(self) -> None:
-        """Start the scheduler; starting it again does nothing."""
-        with self._changed:
-            if self._scheduler is None and not self._stopping:
-                self._scheduler = threading.Thread(target=self._schedule, name="scheduler", daemon=True)
-                self._scheduler.start()
-            self._changed.notify_all()
-
-    def state(self, run_id: int) -> RunState:
-        """The state of a run as the runner knows it, which the store shows a moment later."""
-        with self._changed:
-            return self._known(run_id)
-
-    def pause(self, run_id: int) -> None:
-        """Hold a running run at its next step, in memory."""
-        with self._changed:
-            self._enter(run_id, S.PAUSED)
-            self._active[run_id].ask(Command.PAUSE)
-
-    def resume(self, run_id: int) -> None:
-        """Go on with a paused run at once; an interrupted, failed or cancelled one goes back to the queue."""
-        with self._changed:
-            if self._known(run_id) is S.PAUSED:
-                self._enter(run_id, S.RUNNING)
-                self._active[run_id].ask(Command.GO)
-            else:
-                self._enter(run_id, S.QUEUED)
-                self._enqueue(run_id)
-        self.start()
-
-    retry = resume
-    """The same: a run begins where its last checkpoint is, or at the start where it has none."""
-
-    def cancel(self, run_id: int) -> None:
-        """End a run for good; a running one leaves at its next step without a checkpoint."""
-        with self._changed:
-            if run_id in self._active:
-                self._active[run_id].ask(Command.CANCEL)
-                return
-            self._enter(run_id, S.CANCELLED)
-            if run_id in self._queue:
-                self._queue.remove(run_id)
-            self._changed.notify_all()
-
-    def move(self, run_id: int, position: int) -> None:
-        """Put a queued run at ``position`` (0 is next) of the queue."""
-        with self._changed:
-            if run_id not in self._queue:
-                raise InputError(tr("run {run} is not in the queue.", run=run_id))
-            self._queue.remove(run_id)
-            self._queue.insert(max(0, min(position, len(self._queue))), run_id)
-            self._store_positions()
-
-    def queue(self) -> tuple[int, ...]:
-        """Run ids waiting to start, next first."""
-        with self._changed:
-            return tuple(self._queue)
-
-    def stop_all(self, timeout: float = 120.0) -> None:
-        """Checkpoint what runs and leave everything interrupted, to be resumed later. The runner ends here."""
-        with self._changed:
-            self._stopping = True
-            for run_id in self._queue:
-                self._enter(run_id, S.INTERRUPTED)
-            self._queue.clear()
-            for control in self._active.values():
-                control.ask(Command.STOP)
-            self._changed.notify_all()
-            slots = list(self._slots.values())
-        if self._scheduler is not None:
-            self._scheduler.join(timeout)
-        for slot in slots:
-            slot.join(timeout)
-        for executor in [e for idle in self._idle.values() for e in idle]:
-            executor.close()
-        self._idle.clear()
-
-    def wait(self, study: str, on_event: Callable[[Event], None] | None = None, timeout: float | None = None) -> bool:
-        """Block until nothing of the study is left to do, showing ``on_event`` its events; False on timeout."""
+        Returns False after ``timeout`` seconds or once ``unless`` is set.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         feed = LiveFeed()
         with self._changed:
@@ -232,7 +82,7 @@ class Runner:
                         on_event(event)
                 if done:
                     return True
-                if deadline is not None and time.monotonic() > deadline:
+                if (deadline is not None and time.monotonic() > deadline) or (unless is not None and unless.is_set()):
                     return False
         finally:
             with self._changed:
@@ -268,7 +118,11 @@ class Runner:
             remedy=outcome.remedy if outcome else "",
             traceback=outcome.traceback if outcome else "",
         )
-        self.store.writer.emit(event)
+        try:
+            self.store.writer.emit(event)
+        except ResourceError as error:
+            # The disk is full: the queue goes on in memory, and the next start finds the run interrupted.
+            log.warning("run %s is %s, which could not be stored: %s", run_id, state, error)
         self.publish(event)
         self._changed.notify_all()
 
@@ -297,7 +151,7 @@ class Runner:
     def _store_positions(self) -> None:
         order = list(enumerate(self._queue))
 
-        def write(conn: mutations.Connection) -> None:
+        def write(conn: sqlite3.Connection) -> None:
             for position, run_id in order:
                 mutations.set_position(conn, run_id, position)
 
@@ -364,11 +218,10 @@ class Runner:
             self._changed.notify_all()
 
     def _finish(self, identity: str) -> None:
-        self.store.writer.flush()
-        if self._on_done is None:
-            return
         try:
-            self._on_done(identity)
+            self.store.writer.flush()
+            if self._on_done is not None:
+                self._on_done(identity)
         except Exception:
             # A law that cannot be fitted must not lose the runs it was to be fitted to.
             log.exception("after the last run of %s", identity)
@@ -388,7 +241,10 @@ class Runner:
         folder = self.store.home / "artifacts" / str(run_id)
         task = Task(run_id, spec, folder, self.store.home / "cache")
         try:
-            return executor.run(run_one, task, _Tee(self), control)
-        finally:
-            with self._changed:
-                self._idle[name].append(executor)
+            outcome = executor.run(run_one, task, _Tee(self), control)
+        except BaseException:
+            executor.close()  # it may still be at work on this task
+            raise
+        with self._changed:
+            self._idle[name].append(executor)
+        return outcome

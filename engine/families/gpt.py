@@ -38,30 +38,24 @@ class GptSpec(TableSpec, frozen=True, kw_only=True):
     """What may be fixed by hand; what is left out follows the size."""
 
     d_model: Annotated[
-        int | None,
+        Annotated[int, msgspec.Meta(ge=8, le=LARGEST_WIDTH)] | None,
         msgspec.Meta(
             title=mark("Width"),
             description=mark("Size of the residual stream, a multiple of 8; by default it follows the size."),
-            ge=8,
-            le=LARGEST_WIDTH,
         ),
     ] = None
     n_layers: Annotated[
-        int | None,
+        Annotated[int, msgspec.Meta(ge=1, le=512)] | None,
         msgspec.Meta(
             title=mark("Layers"),
             description=mark("Depth of the network; by default it grows slowly with the width."),
-            ge=1,
-            le=512,
         ),
     ] = None
     n_heads: Annotated[
-        int | None,
+        Annotated[int, msgspec.Meta(ge=1, le=1024)] | None,
         msgspec.Meta(
             title=mark("Attention heads"),
             description=mark("Heads per layer; they divide the width into even parts. By default 8 to 64 wide."),
-            ge=1,
-            le=1024,
         ),
     ] = None
     mlp_ratio: Annotated[
