@@ -17,8 +17,8 @@ from engine.runner import Runner
 from engine.store import Store
 
 if TYPE_CHECKING:
-    from engine.executors.base import RunOne
     from engine.store import Reader
+    from engine.task import RunOne
 
 LOCK = "lab.lock"
 T = TypeVar("T")

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from engine.errors import InputError, KnownError, ResourceError
 from engine.events import Command, Event, Facts, RunState, StateChanged
-from engine.executors.base import Executor, Outcome, RunOne, Task
+from engine.executors.base import Executor
 from engine.expand import expand
 from engine.i18n import tr
 from engine.livefeed import LiveFeed
 from engine.machine import Machine
 from engine.store import mutations
 from engine.study import RunSpec, StudySpec, study_id
+from engine.task import Outcome, RunOne, Task
 
 if TYPE_CHECKING:
     from engine.store import Store
@@ -55,6 +56,166 @@ class RunControl:
 
     def poll(self) -> Command:
         return self._command
+
+    def wait(self, seconds: float) -> Command:
+        with self._changed:
+            self._changed.wait_for(lambda: self._command is not Command.PAUSE, seconds)
+        return self._command
+
+    def ask(self, command: Command) -> None:
+        with self._changed:
+            if self._command not in (Command.STOP, Command.CANCEL):  # leaving is final
+                self._command = command
+            self._changed.notify_all()
+
+
+class _Tee:
+    """A run's reporter: first the store, which may block, then the live feeds."""
+
+    def __init__(self, runner: "Runner") -> None:
+        self._runner = runner
+
+    def emit(self, event: Event) -> None:
+        self._runner.store.writer.emit(event)
+        self._runner.publish(event)
+
+
+class Runner:
+    """Runs studies of one home. Methods are safe from any thread and return at once, save ``wait``, ``stop_all``.
+
+    Args:
+        store: an open store with a writer.
+        jobs: runs at a time; 0 asks the study, and then the machine.
+        executor: ``thread``, ``process`` or ``auto``, for studies that leave it at ``auto``.
+        run_one: what trains one run; tests pass their own.
+        on_done: called from a slot thread with a study's id when none of its runs has anything left to do.
+    """
+
+    def __init__(
+        self,
+        store: "Store",
+        *,
+        jobs: int = 0,
+        executor: str = "auto",
+        run_one: RunOne | None = None,
+        on_done: OnDone | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        self.store = store
+        self.live = LiveFeed()
+        self._jobs, self._executor = jobs, executor
+        self._run_one, self._on_done = run_one, on_done
+        self._machine = machine
+        self._changed = threading.Condition(threading.RLock())
+        self._states: dict[int, RunState] = {}
+        self._specs: dict[int, RunSpec] = {}
+        self._studies: dict[int, str] = {}
+        self._queue: list[int] = []
+        self._active: dict[int, RunControl] = {}
+        self._idle: dict[str, list[Executor]] = {}
+        self._slots: dict[int, threading.Thread] = {}
+        self._feeds: list[LiveFeed] = []
+        self._stopping = False
+        self._scheduler: threading.Thread | None = None
+        self._recover()
+
+    # -- what callers ask ---------------------------------------------------------------------------------------
+
+    def submit(self, study: StudySpec) -> str:
+        """Queue what an equal study has not finished yet, all of it the first time. Returns the study's id."""
+        runs = expand(study)
+        ids = self.store.writer.call(lambda conn: mutations.add_study(conn, study, runs)).result()
+        identity = study_id(study)
+        rows = {row.id: S(row.state) for row in self.store.reader().runs(identity)}
+        with self._changed:
+            for run_id, spec in zip(ids, runs, strict=True):
+                self._specs[run_id], self._studies[run_id] = spec, identity
+                if run_id in self._active or run_id in self._queue:
+                    continue
+                self._states[run_id] = rows[run_id]
+                if rows[run_id] in (S.INTERRUPTED, S.FAILED):
+                    self._enter(run_id, S.QUEUED)
+                if self._states[run_id] is S.QUEUED:
+                    self._enqueue(run_id)
+        self.start()
+        return identity
+
+    def start(self) -> None:
+        """Start the scheduler; starting it again does nothing."""
+        with self._changed:
+            if self._scheduler is None and not self._stopping:
+                self._scheduler = threading.Thread(target=self._schedule, name="scheduler", daemon=True)
+                self._scheduler.start()
+            self._changed.notify_all()
+
+    def state(self, run_id: int) -> RunState:
+        """The state of a run as the runner knows it, which the store shows a moment later."""
+        with self._changed:
+            return self._known(run_id)
+
+    def pause(self, run_id: int) -> None:
+        """Hold a running run at its next step, in memory."""
+        with self._changed:
+            self._enter(run_id, S.PAUSED)
+            self._active[run_id].ask(Command.PAUSE)
+
+    def resume(self, run_id: int) -> None:
+        """Go on with a paused run at once; an interrupted, failed or cancelled one goes back to the queue."""
+        with self._changed:
+            if self._known(run_id) is S.PAUSED:
+                self._enter(run_id, S.RUNNING)
+                self._active[run_id].ask(Command.GO)
+            else:
+                self._enter(run_id, S.QUEUED)
+                self._enqueue(run_id)
+        self.start()
+
+    retry = resume
+    """The same: a run begins where its last checkpoint is, or at the start where it has none."""
+
+    def cancel(self, run_id: int) -> None:
+        """End a run for good; a running one leaves at its next step without a checkpoint."""
+        with self._changed:
+            if run_id in self._active:
+                self._active[run_id].ask(Command.CANCEL)
+                return
+            self._enter(run_id, S.CANCELLED)
+            if run_id in self._queue:
+                self._queue.remove(run_id)
+            self._changed.notify_all()
+
+    def move(self, run_id: int, position: int) -> None:
+        """Put a queued run at ``position`` (0 is next) of the queue."""
+        with self._changed:
+            if run_id not in self._queue:
+                raise InputError(tr("run {run} is not in the queue.", run=run_id))
+            self._queue.remove(run_id)
+            self._queue.insert(max(0, min(position, len(self._queue))), run_id)
+            self._store_positions()
+
+    def queue(self) -> tuple[int, ...]:
+        """Run ids waiting to start, next first."""
+        with self._changed:
+            return tuple(self._queue)
+
+    def stop_all(self, timeout: float = 120.0) -> None:
+        """Checkpoint what runs and leave everything interrupted, to be resumed later. The runner ends here."""
+        with self._changed:
+            self._stopping = True
+            for run_id in self._queue:
+                self._enter(run_id, S.INTERRUPTED)
+            self._queue.clear()
+            for control in self._active.values():
+                control.ask(Command.STOP)
+            self._changed.notify_all()
+            slots = list(self._slots.values())
+        if self._scheduler is not None:
+            self._scheduler.join(timeout)
+        for slot in slots:
+            slot.join(timeout)
+        for executor in [e for idle in self._idle.values() for e in idle]:
+            executor.close()
+        self._idle.clear()
 
     def wait(
         self,

@@ -8,8 +8,8 @@ import numpy as np
 from engine import events
 from engine.errors import ResourceError
 from engine.events import Command, Control, Reporter, RunState
-from engine.executors.base import Outcome, Task
 from engine.study import StudySpec, parse_study
+from engine.task import Outcome, Task
 
 
 def tiny_study(**over: object) -> StudySpec:
