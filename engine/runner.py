@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from engine.errors import InputError, KnownError, ResourceError
 from engine.events import Command, Event, Facts, RunState, StateChanged
-from engine.executors.base import Executor
 from engine.expand import expand
 from engine.i18n import tr
 from engine.livefeed import LiveFeed
@@ -25,6 +24,7 @@ from engine.study import RunSpec, StudySpec, study_id
 from engine.task import Outcome, RunOne, Task
 
 if TYPE_CHECKING:
+    from engine.executors.base import Executor
     from engine.store import Store
 
 log = logging.getLogger(__name__)
