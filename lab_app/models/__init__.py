@@ -1,0 +1,1 @@
+"""What the docks and pages show of the store: one catalogue, and Qt item models over it."""

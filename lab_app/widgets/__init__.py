@@ -1,0 +1,1 @@
+"""Reusable pieces of the window; they know nothing of the engine but its translations and errors."""
