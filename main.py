@@ -26,8 +26,10 @@ def ensure_environment() -> None:
 
 def open_window(arguments: list[str]) -> int:
     """Open the app, or say in one sentence which system library is missing. Returns the exit code."""
+    from engine.i18n import set_language, system_language
     from lab_app.preflight import missing_libraries  # Qt must not load before this
 
+    set_language(system_language())
     sentence = missing_libraries()
     if sentence:
         print(sentence, file=sys.stderr)  # noqa: T201 - no window can show it
