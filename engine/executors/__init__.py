@@ -1,12 +1,14 @@
 """Where a run runs: in a thread of this process, or in a worker process of its own."""
 
+from collections.abc import Callable
+
 from engine.errors import InputError
 from engine.executors.base import Executor
 from engine.executors.process import ProcessExecutor
 from engine.executors.thread import ThreadExecutor
 from engine.i18n import tr
 
-EXECUTORS: dict[str, type[ThreadExecutor] | type[ProcessExecutor]] = {
+EXECUTORS: dict[str, Callable[[], Executor]] = {
     ThreadExecutor.name: ThreadExecutor,
     ProcessExecutor.name: ProcessExecutor,
 }

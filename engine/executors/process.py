@@ -13,9 +13,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from engine.events import Command, Event, RunState
 from engine.executors.thread import run_guarded
@@ -23,11 +22,15 @@ from engine.i18n import language, set_language, tr
 from engine.task import Outcome, RunOne, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.events import Control, Reporter
 
 COMMANDS = tuple(Command)
 COMMAND_LATENCY = 0.05
 """Seconds between looks at the runner's command; a person does not notice."""
+TERMINATION_SECONDS = 30.0
+"""How long a worker that was told to terminate waits for its parent to ask for a checkpoint."""
 MAX_QUEUED = 1_000
 """Events that wait in the worker before training is held up for the parent to catch up."""
 
@@ -40,7 +43,7 @@ class SharedControl:
 
     def poll(self) -> Command:
         """The command in force."""
-        return COMMANDS[self._value.value]
+        return COMMANDS[int(self._value.value)]
 
     def wait(self, seconds: float) -> Command:
         """Block until the command is no longer ``PAUSE``, or for ``seconds``."""
@@ -85,9 +88,17 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
+def _leave_later(_number: int, _frame: object) -> None:
+    """A signal to the whole group reaches the parent too, which asks for a checkpoint first."""
+    timer = threading.Timer(TERMINATION_SECONDS, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+
+
 def _work(pipe: "Connection[Any, Any]", command: Any) -> None:
     """The worker's main function: tasks in, events and outcomes out, until ``None``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it asks for a checkpoint
+    signal.signal(signal.SIGTERM, _leave_later)
     threading.Thread(target=_exit_with_parent, name="watchdog", daemon=True).start()
     reporter = PipeReporter(pipe)
     while True:
@@ -133,7 +144,7 @@ class _Worker:
 class ProcessExecutor:
     """Runs tasks in one persistent worker process, started on first use and after a crash."""
 
-    name: ClassVar[str] = "process"
+    name = "process"
 
     def __init__(self) -> None:
         self._worker: _Worker | None = None

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from engine.errors import KnownError
 from engine.events import RunState
@@ -35,7 +35,7 @@ def run_guarded(run_one: RunOne, task: Task, reporter: "Reporter", control: "Con
 class ThreadExecutor:
     """Runs tasks in the thread that calls ``run``, which is the runner's slot thread."""
 
-    name: ClassVar[str] = "thread"
+    name = "thread"
 
     def run(self, run_one: RunOne, task: Task, reporter: "Reporter", control: "Control") -> Outcome:
         """Run to the end and say how it ended; torch's number of threads is as before afterwards."""

@@ -7,10 +7,11 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from engine.errors import InputError, ResourceError
+from engine.errors import InputError
 from engine.i18n import tr
 from engine.study import RunSpec
 
@@ -46,7 +47,7 @@ def place(spec: RunSpec, width: int) -> Placement:
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device, else the CPU. Raises ``InputError`` or ``ResourceError`` for what is not."""
+    """``auto`` is the first CUDA device, else the CPU. Raises ``InputError`` for what is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -54,9 +55,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         raise InputError(tr("execution.device: {name!r} is no device.", name=name)) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ResourceError(
-            tr("This machine has no device {name}.", name=name),
-            tr("Set execution.device to auto or cpu."),
+        raise InputError(
+            tr("execution.device: this machine has no {name}.", name=name),
+            tr("Set it to auto or cpu."),
         )
     if device.type not in {"cpu", "cuda"}:
         raise InputError(tr("execution.device: {name!r} is no device.", name=name))
@@ -74,7 +75,7 @@ def resolve_precision(wanted: str, device: torch.device, width: int) -> str:
 
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 natively."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
 
 
@@ -92,19 +93,20 @@ def numerics(placement: Placement) -> Iterator[None]:
     """Threads and determinism of torch while a run trains; both are the process's, so they are put back."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
     if threads != placement.threads:
         torch.set_num_threads(placement.threads)
     if placement.device.type == "cpu":
         torch.use_deterministic_algorithms(True)
         # Filling every new buffer is for finding bugs and costs a pass over memory at each operation.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        settings.fill_uninitialized_memory = False
     else:
         torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        settings.fill_uninitialized_memory = fill
         torch.use_deterministic_algorithms(deterministic)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)

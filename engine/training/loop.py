@@ -1,0 +1,131 @@
+"""The training loop: one plain function, for every family and source.
+
+A batch is a pure function of the step and the rate is another, so the state of training is the weights, the
+optimizer's moments, the generators and a step number. Nothing here waits for the device between two flushes.
+"""
+
+import enum
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine.events import Command, Control, PhaseName
+from engine.sources.base import Prepared
+from engine.study import RunSpec
+from engine.training.checkpoint import TrainState
+from engine.training.evaluate import to_tensors
+from engine.training.optim import Optimizer
+from engine.training.report import Clock, Curve, Teller
+from engine.training.schedule import lr_factor
+
+PAUSE_POLL_SECONDS = 0.5
+
+
+class Ending(enum.Enum):
+    """Why the loop came to an end."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Trainee:
+    """One model in training and all that the loop works with."""
+
+    spec: RunSpec
+    model: nn.Module
+    loss: Callable[[Mapping[str, Tensor]], Tensor]
+    """Scalar training loss of a batch on the device; eager or compiled."""
+    optimizer: Optimizer
+    prepared: Prepared
+    device: torch.device
+    state: TrainState
+    curve: Curve
+    clock: Clock
+    teller: Teller
+    control: Control
+    evaluate: Callable[[], None]
+    """Validate at the current step: keeps the best, marks overfitting, may set ``state.stopped_early``."""
+    save: Callable[[], None]
+    """Write the resumable checkpoint."""
+
+
+def train(run: Trainee) -> Ending:
+    """Train from ``run.state.step`` to the end, or to where the control says.
+
+    Raises:
+        TrainingError: the loss is not finite; seen at the flush that follows.
+        ResourceError: a checkpoint cannot be written.
+    """
+    plan, state, curve, optimizer = run.spec.training, run.state, run.curve, run.optimizer
+    last_saved = time.monotonic()
+    run.model.train()
+    run.teller.phase(PhaseName.TRAINING)
+    curve.restart_timer()
+    while state.step < plan.n_steps and not state.stopped_early:
+        if run.control.poll() is not Command.GO:
+            command = obey(run)
+            if command is not Command.GO:
+                return Ending.STOPPED if command is Command.STOP else Ending.CANCELLED
+            last_saved = time.monotonic()
+
+        lr = plan.learning_rate * lr_factor(state.step, plan)
+        optimizer.set_lr(lr)
+        batch = run.prepared.train_batch(state.step, plan.batch_size, plan.context, run.spec.seed)
+        loss = backward(run, to_tensors(batch, run.device))
+        norm = torch.nn.utils.clip_grad_norm_(optimizer.params, plan.grad_clip or float("inf"))
+        optimizer.step()
+        state.step += 1
+        curve.add(state.step, lr, loss, norm)
+
+        if curve.due():
+            curve.flush()
+        if state.step % plan.eval_every == 0 or state.step == plan.n_steps:
+            curve.flush()
+            run.evaluate()
+            curve.restart_timer()
+        if time.monotonic() - last_saved >= plan.checkpoint_seconds:
+            curve.flush()
+            run.save()
+            last_saved = time.monotonic()
+            curve.restart_timer()
+    curve.flush()
+    return Ending.DONE
+
+
+def backward(run: Trainee, batch: Mapping[str, Tensor]) -> Tensor:
+    """Gradients of the mean loss of a batch, accumulated over micro-batches; returns the loss, detached."""
+    size, micro = run.spec.training.batch_size, run.spec.training.micro_batch_size
+    if micro >= size:
+        loss = run.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    total = torch.zeros((), device=run.device)
+    for start in range(0, size, micro):
+        part = {name: tensor[start : start + micro] for name, tensor in batch.items()}
+        loss = run.loss(part) * (micro / size)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+def obey(run: Trainee) -> Command:
+    """Do what was asked: hold while paused, checkpoint before a stop. Returns GO, STOP or CANCEL."""
+    run.curve.flush()
+    command = run.control.poll()
+    if command is Command.PAUSE:
+        # A pause may last for days and end with the machine switched off.
+        run.save()
+        began = time.perf_counter()
+        while (command := run.control.wait(PAUSE_POLL_SECONDS)) is Command.PAUSE:
+            pass
+        run.clock.leave_out(time.perf_counter() - began)
+        run.curve.restart_timer()
+        run.teller.phase(PhaseName.TRAINING)
+    if command is Command.STOP:
+        run.save()
+    return command

@@ -1,0 +1,40 @@
+"""One run from its task to its outcome: what every executor calls.
+
+Imports torch only when called, so that the program can name ``run_one`` before it has loaded it.
+"""
+
+from typing import TYPE_CHECKING
+
+from engine.errors import ResourceError
+from engine.events import RunState
+from engine.i18n import tr
+from engine.task import Outcome, Task
+
+if TYPE_CHECKING:
+    from engine.events import Control, Reporter
+
+
+def run_one(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
+    """Train the run of a task, or resume it from the checkpoint in its folder, and measure the finished model.
+
+    Known failures come back as outcomes; a disk that is full leaves the run interrupted, to be resumed. Anything
+    else is raised, for the executor to keep with its traceback.
+    """
+    from engine.training.device import keep_freed_memory, out_of_memory
+
+    keep_freed_memory()
+    from engine.training.session import Session
+
+    try:
+        return Session(task, reporter, control).run()
+    except ResourceError as error:
+        return Outcome(task.run_id, RunState.INTERRUPTED, error.message, error.remedy)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return Outcome(
+            task.run_id,
+            RunState.FAILED,
+            tr("Memory ran out while training {label}.", label=task.spec.label),
+            tr("Lower training.micro_batch_size, or train smaller models or fewer at a time."),
+        )

@@ -1,0 +1,317 @@
+"""One run's set-up and what the loop calls: data, model, resuming, validation, checkpoints, the finished weights."""
+
+import dataclasses
+import platform
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from engine.errors import TrainingError
+from engine.events import ArtifactSaved, PhaseName, RunState
+from engine.families import families
+from engine.families.base import build_for
+from engine.i18n import tr
+from engine.sources import sources
+from engine.study import ExecutionSpec, convert, spec_hash
+from engine.task import Outcome, Task
+from engine.training import checkpoint as ck
+from engine.training.device import Placement, numerics, place
+from engine.training.evaluate import Validation, final_evaluations, tell_sample, to_tensors
+from engine.training.loop import Ending, Trainee, train
+from engine.training.optim import Optimizer
+from engine.training.report import Clock, Curve, Teller
+
+if TYPE_CHECKING:
+    from engine.events import Control, Reporter
+    from engine.sources.base import Prepared
+
+OVERFITTING_RISE = 0.01
+"""Relative rise of the validation loss over its best, at evaluation, from which a run is marked as overfitting."""
+SAMPLES = 4
+"""How often text is sampled during a run."""
+
+
+class Session:
+    """One run. ``run`` is called once."""
+
+    def __init__(self, task: Task, reporter: "Reporter", control: "Control") -> None:
+        self.task = task
+        self.spec = task.spec
+        # How many jobs or threads a run was given may change between resumptions; what it computes may not.
+        self._hash = spec_hash(msgspec.structs.replace(task.spec, execution=ExecutionSpec()))
+        self.teller = Teller(task.run_id, reporter)
+        self.control = control
+        self.family = families[task.spec.family]
+        self.source = sources[task.spec.source]
+        self._data = convert(dict(self.spec.data), self.source.Spec, "data")
+        self._resumed = self._read_checkpoint()
+        self.placement = self._place()
+
+    def run(self) -> Outcome:
+        """Prepare, build, train, measure, save."""
+        self._check_versions()
+        self.teller.phase(PhaseName.PREPARING)
+        prepared = self.source.prepare(self._data, self.task.cache, self._preparing)
+        with numerics(self.placement):
+            self.teller.phase(PhaseName.BUILDING)
+            run = self._trainee(prepared)
+            self._tell_facts(prepared)
+            ending = train(run)
+            if ending is not Ending.DONE:
+                state = RunState.INTERRUPTED if ending is Ending.STOPPED else RunState.CANCELLED
+                return Outcome(self.task.run_id, state)
+            self._save(run, prepared)
+            self._finish(run, prepared)
+        return Outcome(self.task.run_id, RunState.FINISHED)
+
+    # Set-up
+
+    def _preparing(self, step: str, fraction: float) -> None:
+        self.teller.phase(PhaseName.PREPARING, fraction)
+
+    def _read_checkpoint(self) -> ck.Checkpoint | None:
+        path = self.task.folder / ck.LAST
+        if not path.exists():
+            return None
+        found = ck.load_checkpoint(path)
+        if found.header.spec_hash != self._hash:
+            raise TrainingError(
+                tr("The checkpoint in the run's folder is of another run."),
+                tr("Move {path} away to train the run from the start.", path=str(path)),
+            )
+        return found
+
+    def _place(self) -> Placement:
+        """Decide device and precision, or keep what the run began with: changing it would change the result."""
+        placement = place(self.spec, self.family.width(self.spec.shape))
+        if self._resumed is None:
+            return placement
+        kept = self._resumed.header.placement
+        if kept["device"] != placement.device.type:
+            self.teller.log(
+                tr("The run began on {old} and goes on on {new}.", old=kept["device"], new=placement.device.type),
+                "warning",
+            )
+            return placement
+        precision, threads, compiled = str(kept["precision"]), int(kept["threads"]), bool(kept["compile"])
+        return Placement(placement.device, precision, threads, compiled)
+
+    def _check_versions(self) -> None:
+        for what, spec_version, now in (
+            (self.family.name, self.spec.family_version, self.family.version),
+            (self.source.name, self.spec.source_version, self.source.version),
+        ):
+            if spec_version != now:
+                text = tr("{what} is now version {now}; the run was made for version {then}.",
+                          what=what, now=now, then=spec_version)  # fmt: skip
+                raise TrainingError(text, tr("Start the study again to train with the version at hand."))
+
+    def _trainee(self, prepared: "Prepared") -> Trainee:
+        spec, training = self.spec, self.spec.training
+        torch.manual_seed(spec.seed)
+        model = build_for(self.family, spec).to(self.placement.device)
+        autocast = self._configure(model)
+        groups = self.family.param_groups(model, spec.shape, training.lr_rule, training.base_width)
+        optimizer = Optimizer(model, groups, training)
+        state = self._restore(model, optimizer, prepared)
+        clock = Clock(state.seconds)
+        curve = Curve(self.teller, clock, state, training)
+        validation = Validation(spec, self.family, prepared, self.placement.device)
+        run = Trainee(
+            spec=spec,
+            model=model,
+            loss=self._loss_function(model, prepared, autocast),
+            optimizer=optimizer,
+            prepared=prepared,
+            device=self.placement.device,
+            state=state,
+            curve=curve,
+            clock=clock,
+            teller=self.teller,
+            control=self.control,
+            evaluate=lambda: self._evaluate(run, validation, prepared),
+            save=lambda: self._save(run, prepared),
+        )
+        if self._resumed is not None:
+            self._tell_again(run)
+        return run
+
+    def _configure(self, model: nn.Module) -> bool:
+        """Set the model's type of activations; True where only autocast can, since the model has no such setting."""
+        dtype = torch.bfloat16 if self.placement.precision == "bfloat16" else torch.float32
+        configure = getattr(model, "configure", None)
+        if configure is not None:
+            configure(compute_dtype=dtype)
+        return configure is None and dtype is torch.bfloat16
+
+    def _loss_function(
+        self, model: nn.Module, prepared: "Prepared", autocast: bool
+    ) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The training loss, compiled where it was decided so and works."""
+        device = self.placement.device.type
+
+        def eager(batch: Mapping[str, Tensor]) -> Tensor:
+            if not autocast:
+                return self.family.loss(model, batch).loss
+            with torch.autocast(device, torch.bfloat16):
+                return self.family.loss(model, batch).loss
+
+        if not self.placement.compile:
+            return eager
+        from engine.training.compilation import compiled_or_eager
+
+        self.teller.phase(PhaseName.COMPILING)
+        training = self.spec.training
+        batch = prepared.train_batch(0, training.micro_batch_size, training.context, self.spec.seed)
+        model.train()
+        loss, works = compiled_or_eager(eager, model, to_tensors(batch, self.placement.device), self.teller)
+        self.placement = dataclasses.replace(self.placement, compile=works)
+        return loss
+
+    def _restore(self, model: nn.Module, optimizer: Optimizer, prepared: "Prepared") -> ck.TrainState:
+        found = self._resumed
+        if found is None:
+            return ck.TrainState()
+        if found.header.fingerprint != prepared.fingerprint:
+            raise TrainingError(
+                tr("The data have changed since this run was begun."),
+                tr("Start the study again to train on the data as they are now."),
+            )
+        try:
+            model.load_state_dict(dict(found.tensors["model"]))
+        except RuntimeError as error:
+            raise TrainingError(tr("The checkpoint does not fit the model: {error}", error=str(error))) from error
+        optimizer.load_state_tensors(found.tensors.get("optimizer", {}))
+        ck.restore_rng(found.tensors["rng"], self.placement.device)
+        return found.header.state
+
+    def _tell_again(self, run: Trainee) -> None:
+        """What the checkpoint kept of the curves, in case the store had not yet written it when the run was killed."""
+        assert self._resumed is not None
+        run.curve.repeat(self._resumed.tensors["curve"]["recent"].numpy())
+        for step, loss, bits in run.state.validation:
+            self._tell_validation(step, loss, bits)
+        self.teller.log(tr("Resumed from step {step}.", step=run.state.step))
+        self._resumed = None  # its tensors are a second copy of the model
+
+    def _tell_facts(self, prepared: "Prepared") -> None:
+        device = self.placement.device
+        training = self.spec.training
+        self.teller.facts(
+            {
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+                "device_type": device.type,
+                "precision": self.placement.precision,
+                "threads": self.placement.threads,
+                "compiled": self.placement.compile,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "data_fingerprint": prepared.fingerprint,
+                "epochs": prepared.epochs(training.n_steps, training.batch_size, training.context),
+                "optimizer": training.optimizer,
+                "lr_rule": training.lr_rule,
+            }
+        )
+
+    # What the loop calls
+
+    def _evaluate(self, run: Trainee, validation: Validation, prepared: "Prepared") -> None:
+        state, training = run.state, run.spec.training
+        self.teller.phase(PhaseName.EVALUATING)
+        loss, bits = validation.loss(run.model)
+        train_loss = run.curve.take_mean_loss()
+        state.validation.append((state.step, loss, bits))
+        self._tell_validation(state.step, loss, bits)
+        number = -(-state.step // training.eval_every)
+        total = -(-training.n_steps // training.eval_every)
+        if number * SAMPLES // total > (number - 1) * SAMPLES // total:
+            tell_sample(run.model, run.spec, prepared, run.device, self.teller, state.step)
+        if state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.best_step, state.evaluations_without_gain = loss, state.step, 0
+            if training.keep_best:
+                self._write_weights(run, ck.BEST, "best")
+        else:
+            state.evaluations_without_gain += 1
+            self._mark_overfitting(run, loss, train_loss)
+            patience = training.early_stopping_patience
+            if patience and state.evaluations_without_gain >= patience:
+                state.stopped_early = True
+                self.teller.log(
+                    tr(
+                        "Stopped early at step {step}: no gain since step {best}.",
+                        step=state.step,
+                        best=state.best_step,
+                    )
+                )
+        self.teller.phase(PhaseName.TRAINING)
+
+    def _mark_overfitting(self, run: Trainee, loss: float, train_loss: float) -> None:
+        """Once: the validation loss has risen clearly over its best while the training loss is below it."""
+        state = run.state
+        assert state.best_loss is not None
+        rising = loss > state.best_loss * (1 + OVERFITTING_RISE) and train_loss < state.best_loss
+        if state.overfitting_from or not rising or state.evaluations_without_gain < 2:
+            return
+        state.overfitting_from = state.best_step
+        self.teller.metric("overfitting", state.best_step, state.best_loss)
+        self.teller.log(
+            tr("Overfitting since step {step}: validation loss rises, training loss falls.", step=state.best_step),
+            "warning",
+        )
+
+    def _tell_validation(self, step: int, loss: float, bits: float | None) -> None:
+        self.teller.metric("val/loss", step, loss)
+        if bits is not None:
+            self.teller.metric("val/bits_per_byte", step, bits)
+
+    def _save(self, run: Trainee, prepared: "Prepared") -> None:
+        """The resumable checkpoint; an interrupted write leaves the one before."""
+        self.teller.phase(PhaseName.SAVING)
+        run.state.seconds = run.clock.seconds()
+        header = ck.Header(
+            format=ck.FORMAT,
+            spec_hash=self._hash,
+            fingerprint=prepared.fingerprint,
+            placement={
+                "device": self.placement.device.type,
+                "precision": self.placement.precision,
+                "threads": self.placement.threads,
+                "compile": self.placement.compile,
+            },
+            state=run.state,
+        )
+        parts = {
+            "model": run.model.state_dict(),
+            "optimizer": run.optimizer.state_tensors(),
+            "rng": ck.rng_tensors(self.placement.device),
+            "curve": {"recent": ck.curve_tensor(run.curve.kept())},
+        }
+        n_bytes = ck.save_checkpoint(self.task.folder / ck.LAST, header, parts)
+        run.curve.forget_kept()
+        self.teller.emit(ArtifactSaved(self.task.run_id, "checkpoint", ck.LAST, run.state.step, n_bytes))
+        self.teller.phase(PhaseName.TRAINING)
+
+    def _write_weights(self, run: Trainee, name: str, kind: str) -> None:
+        path = self.task.folder / name
+        weights = run.model.state_dict()
+        n_bytes = ck.write_tensors(path, weights, {"format": "pt", "spec_hash": self._hash})
+        digest = ck.sha256(path)
+        self.teller.emit(ArtifactSaved(self.task.run_id, kind, name, run.state.step, n_bytes, digest))
+
+    def _finish(self, run: Trainee, prepared: "Prepared") -> None:
+        """Write the weights and measure them; after early stopping these are the best, where they were kept."""
+        state, training = run.state, run.spec.training
+        best = self.task.folder / ck.BEST
+        if state.stopped_early and training.keep_best and best.exists():
+            from safetensors.torch import load_file
+
+            run.model.load_state_dict(load_file(best))
+            self.teller.log(tr("The finished model is the best one, of step {step}.", step=state.best_step))
+        self.teller.phase(PhaseName.SAVING)
+        self._write_weights(run, ck.WEIGHTS, "weights")
+        ck.write_text(self.task.folder / ck.MODEL, msgspec.json.format(msgspec.json.encode(self.spec)).decode())
+        modality = self.source.shape(self._data).modality
+        final_evaluations(run.model, self.spec, prepared, run.device, self.teller, modality)
