@@ -5,21 +5,22 @@ python packaging/i18n.py compile   the .po into the .mo the program reads
 python packaging/i18n.py check     exit 1 where a string is untranslated, unfinished or stale
 """
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parent.parent
 PO = ROOT / "resources" / "i18n" / "zh_CN" / "LC_MESSAGES" / "emergence_lab.po"
 MO = PO.with_suffix(".mo")
-FUNCTIONS = {"tr": None, "mark": None}
+FUNCTIONS = {"tr", "mark"}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """Dates are fixed so that the same strings give the same files."""
 
@@ -32,16 +33,28 @@ def sources() -> list[Path]:
     return sorted(path for path in found if "wheelhouse/" not in path.as_posix())
 
 
+def messages(tree: ast.AST) -> Iterator[str]:
+    """The literals passed to ``tr`` and ``mark``, both branches of a conditional one (babel would join the two)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS and node.args:
+            branches = [node.args[0]]
+            while branches:
+                text = branches.pop()
+                if isinstance(text, ast.IfExp):
+                    branches += [text.body, text.orelse]
+                elif isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value:
+                    yield text.value
+
+
 def extract() -> Catalog:
     """Every ``tr("…")`` and ``mark("…")`` of the code, with the translations there are."""
     old = read() if PO.exists() else Catalog(locale="zh_CN")
     fresh = empty()
     for path in sources():
-        for _line, message, _, _ in extract_from_file("python", path, FUNCTIONS):
-            if isinstance(message, str) and message:
-                name = path.relative_to(ROOT).as_posix()
-                # Line numbers would change the file at every edit of the code.
-                fresh.add(message, locations=[(name, 0)])
+        name = path.relative_to(ROOT).as_posix()
+        for message in messages(ast.parse(path.read_text(encoding="utf-8"))):
+            # Line numbers would change the file at every edit of the code.
+            fresh.add(message, locations=[(name, 0)])
     for message in fresh:
         known = old.get(message.id) if message.id else None
         if known is not None:

@@ -134,7 +134,7 @@ def test_the_commands_of_the_readme_exist(readme: str) -> None:
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     verbs |= {group.name for group in app.registered_groups if group.name}
     text = (ROOT / readme).read_text(encoding="utf-8")
-    assert {found for found in re.findall(r"python3 main\.py ([a-z]+)", text)} <= verbs
+    assert set(re.findall(r"python3 main\.py ([a-z]+)", text)) <= verbs
     scripts = set(re.findall(r"python3 (packaging/\w+\.py)", text))
     assert "packaging/bootstrap.py" in scripts
     assert all((ROOT / script).is_file() for script in scripts)
