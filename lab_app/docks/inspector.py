@@ -100,7 +100,7 @@ class InspectorDock(QWidget):
     def _show_facts(self, study: "StudyRow", run: "RunRow | None") -> None:
         self.facts.clear()
         row: Any = run or study
-        _fill(self.facts, {tr("Hash"): row.spec_hash, tr("Number" if run else "Study"): row.id})
+        _fill(self.facts, {tr("Hash"): row.spec_hash, (tr("Run") if run else tr("Study")): row.id})
         if run is not None:
             results = {
                 tr("Parameters"): f"{run.n_params:,}",

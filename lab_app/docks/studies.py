@@ -78,7 +78,7 @@ class StudiesDock(QWidget):
     def _clicked(self, index: QModelIndex) -> None:
         if index.column() != EYE:
             return
-        study, run = index.data(ID_ROLE)
+        run = index.data(ID_ROLE)[1]
         source = self.proxy.mapToSource(index)
         count = self.model.rowCount(source.siblingAtColumn(0))
         runs = (

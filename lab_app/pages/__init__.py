@@ -1,0 +1,1 @@
+"""The pages along the chain, one per file; they never import each other."""

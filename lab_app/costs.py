@@ -1,0 +1,60 @@
+"""What studies cost on this machine: a first guess at once, the engine's measured plan when nothing trains."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psutil
+
+from engine.study import StudySpec, spec_hash
+
+if TYPE_CHECKING:
+    from lab_app.context import Context
+
+GUESS_CORES = 2
+"""Cores of the machine that ``budget.cpu_seconds`` was measured on."""
+
+
+class Costs:
+    """Seconds per study, remembered in the settings by the study's hash."""
+
+    def __init__(self, context: "Context", busy: Callable[[], bool]) -> None:
+        self._context = context
+        self._busy = busy
+        try:
+            self._known: dict[str, float] = json.loads(context.settings.text("costs", "{}"))
+        except ValueError:
+            self._known = {}
+
+    def seconds(self, study: StudySpec) -> tuple[float, bool]:
+        """(seconds, whether they were measured on this machine)."""
+        known = self._known.get(self._key(study))
+        if known is not None:
+            return known, True
+        cores = psutil.cpu_count(logical=False) or GUESS_CORES
+        return study.budget.cpu_seconds * GUESS_CORES / max(GUESS_CORES, min(cores, len(study.ladder.seeds) * 8)), False
+
+    def measure(self, study: StudySpec, done: Callable[[], None]) -> None:
+        """Have the engine plan the study in a job, unless that is known or something trains now."""
+        if self._key(study) in self._known:
+            return
+
+        def work() -> float | None:
+            # Calibrating beside a training run would disturb both.
+            if self._busy():
+                return None
+            from engine.planning import plan
+
+            return float(plan(study, self._context.lab.home)["seconds"])
+
+        def keep(seconds: float | None) -> None:
+            if seconds is not None:
+                self._known[self._key(study)] = seconds
+                self._context.settings.put("costs", json.dumps(self._known))
+                done()
+
+        self._context.warmth.when_warm(lambda: self._context.jobs.run(work, keep))
+
+    @staticmethod
+    def _key(study: StudySpec) -> str:
+        return spec_hash(study)[:16]

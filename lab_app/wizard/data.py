@@ -1,0 +1,104 @@
+"""Data: the source with its own fields, and a look at what comes out of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtWidgets import QComboBox, QGroupBox, QPlainTextEdit, QVBoxLayout
+
+from engine.errors import KnownError
+from engine.i18n import mark, tr
+from engine.sources import sources
+from engine.study import convert
+from lab_app.context import Context
+from lab_app.theme import mono_font
+from lab_app.widgets.basic import button, column, row, text_label
+from lab_app.widgets.form import Form
+from lab_app.wizard import base
+
+
+class DataStep(base.Step):
+    """The form is the source's; the preview reads a few documents off the window's thread."""
+
+    title = mark("Data")
+    icon = "data"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.source = QComboBox()
+        for name in sources:
+            self.source.addItem(sources[name].title, name)
+        self.form: Form | None = None
+        self.form_box = QVBoxLayout()
+        self.label, self.said = text_label(), text_label("muted", wrap=True)
+        self.look = button()
+        self.preview = QPlainTextEdit()
+        self.preview.setReadOnly(True)
+        self.preview.setFont(mono_font())
+        self.preview.setMinimumHeight(180)
+        self.group, self.preview_group = QGroupBox(), QGroupBox()
+        self.group.setLayout(column(row(self.label, self.source, None), self.form_box, spacing=10))
+        self.preview_group.setLayout(column(row(self.look, self.said), self.preview))
+        self.setLayout(column(self.group, self.preview_group, None, spacing=12))
+        self._quiet = True
+        self.source.currentIndexChanged.connect(lambda _: self._chosen())
+        self.look.clicked.connect(lambda _: self._preview())
+        context.language.changed.connect(self._speak)
+        self._speak()
+
+    def load(self, table: base.Table) -> None:
+        self._quiet = True
+        data = dict(table.get("data", {}))
+        self.source.setCurrentIndex(max(0, self.source.findData(data.pop("source", "python-text"))))
+        self._make_form(data)
+        self._quiet = False
+
+    def store(self, table: base.Table) -> None:
+        assert self.form is not None
+        table["data"] = {"source": self.source.currentData(), **self.form.values()}
+
+    def _chosen(self) -> None:
+        if not self._quiet:
+            self._make_form({})
+            self.preview.clear()
+            self.changed.emit()
+
+    def _make_form(self, values: dict[str, Any]) -> None:
+        if self.form is not None:
+            self.form_box.removeWidget(self.form)
+            self.form.deleteLater()
+        self.form = Form(sources[self.source.currentData()].Spec)
+        self.form.set_values(values)
+        self.form.changed.connect(self.changed)
+        self.form_box.addWidget(self.form)
+
+    def _preview(self) -> None:
+        assert self.form is not None
+        source, values = sources[self.source.currentData()], self.form.values()
+        self.look.setEnabled(False)
+        self.said.setText(tr("Reading…"))
+
+        def failed(error: Exception) -> None:
+            self.look.setEnabled(True)
+            self.said.setText(str(error))
+            if not isinstance(error, KnownError):
+                self.context.operations.report(error)
+
+        self.context.jobs.run(lambda: source.preview(convert(values, source.Spec, "data"), 5), self._show, failed)
+
+    def _show(self, documents: list[Mapping[str, str]]) -> None:
+        self.look.setEnabled(True)
+        self.said.setText(tr("{n} documents", n=len(documents)))
+        parts = []
+        for document in documents:
+            head = "  ".join(str(v) for k, v in document.items() if k != "text")
+            parts.append(f"── {head}\n{document.get('text', '')}".rstrip())
+        self.preview.setPlainText("\n\n".join(parts))
+
+    def _speak(self) -> None:
+        self.group.setTitle(tr("Source"))
+        self.preview_group.setTitle(tr("Preview"))
+        self.label.setText(tr("Source"))
+        self.label.setBuddy(self.source)
+        self.source.setAccessibleName(tr("Source"))
+        self.look.setText(tr("Look at a few documents"))
+        self.preview.setAccessibleName(tr("Preview"))
