@@ -1,10 +1,7 @@
 """Where and how precisely a run computes: decided once when the run starts, then kept with its checkpoint."""
 
 import contextlib
-import ctypes
 import os
-import platform
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +22,13 @@ COMPILE_MIN_FLOPS = {"cuda": 5e15, "cpu": 2e15}
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Device, number format, CPU threads and whether the loss is compiled."""
+    """Device, number format, CPU threads, whether the loss is compiled, and the attention kernel where there is one."""
 
     device: torch.device
     precision: str
     threads: int
     compile: bool
+    attention: str = ""
 
 
 def place(spec: RunSpec, width: int) -> Placement:
@@ -110,21 +108,6 @@ def numerics(placement: Placement) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc to keep large freed buffers: returned to the kernel they fault in again at every step (10-15 %).
-
-    Has an effect only on what is allocated afterwards; returns whether it was possible.
-    """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
-    libc.mallopt(m_mmap_threshold, 1 << 30)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
-    libc.mallopt(m_top_pad, 64 << 20)
-    return True
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -20,10 +20,11 @@ def run_one(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
     Known failures come back as outcomes; a disk that is full leaves the run interrupted, to be resumed. Anything
     else is raised, for the executor to keep with its traceback.
     """
-    from engine.training.device import keep_freed_memory, out_of_memory
-
-    keep_freed_memory()
+    from engine.training.device import out_of_memory
+    from engine.training.kernels import configure_allocator
     from engine.training.session import Session
+
+    configure_allocator()
 
     try:
         return Session(task, reporter, control).run()

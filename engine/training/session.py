@@ -20,6 +20,7 @@ from engine.task import Outcome, Task
 from engine.training import checkpoint as ck
 from engine.training.device import Placement, numerics, place
 from engine.training.evaluate import Validation, final_evaluations, tell_sample, to_tensors
+from engine.training.kernels import choose_attention
 from engine.training.loop import Ending, Trainee, train
 from engine.training.optim import Optimizer
 from engine.training.report import Clock, Curve, Teller
@@ -96,8 +97,13 @@ class Session:
                 "warning",
             )
             return placement
-        precision, threads, compiled = str(kept["precision"]), int(kept["threads"]), bool(kept["compile"])
-        return Placement(placement.device, precision, threads, compiled)
+        return Placement(
+            placement.device,
+            str(kept["precision"]),
+            int(kept["threads"]),
+            bool(kept["compile"]),
+            str(kept["attention"]),
+        )
 
     def _check_versions(self) -> None:
         for what, spec_version, now in (
@@ -140,12 +146,25 @@ class Session:
         return run
 
     def _configure(self, model: nn.Module) -> bool:
-        """Set the model's type of activations; True where only autocast can, since the model has no such setting."""
+        """Set how the model computes; True where only autocast can, since the model has no such settings."""
         dtype = torch.bfloat16 if self.placement.precision == "bfloat16" else torch.float32
         configure = getattr(model, "configure", None)
-        if configure is not None:
-            configure(compute_dtype=dtype)
-        return configure is None and dtype is torch.bfloat16
+        if configure is None:
+            return dtype is torch.bfloat16
+        if not self.placement.attention:
+            shape, training = self.spec.shape, self.spec.training
+            chosen = choose_attention(
+                self.placement.device,
+                dtype,
+                batch=training.micro_batch_size,
+                n_heads=int(shape["n_heads"]),
+                context=training.context,
+                head_dim=int(shape["head_dim"]),
+                cache=self.task.cache,
+            )
+            self.placement = dataclasses.replace(self.placement, attention=chosen)
+        configure(compute_dtype=dtype, attention=self.placement.attention)
+        return False
 
     def _loss_function(
         self, model: nn.Module, prepared: "Prepared", autocast: bool
@@ -207,6 +226,7 @@ class Session:
                 "precision": self.placement.precision,
                 "threads": self.placement.threads,
                 "compiled": self.placement.compile,
+                "attention": self.placement.attention,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "data_fingerprint": prepared.fingerprint,
@@ -280,6 +300,7 @@ class Session:
                 "precision": self.placement.precision,
                 "threads": self.placement.threads,
                 "compile": self.placement.compile,
+                "attention": self.placement.attention,
             },
             state=run.state,
         )
