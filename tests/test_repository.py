@@ -161,7 +161,7 @@ def test_a_verb_is_told_from_the_window() -> None:
 
 
 def test_an_unknown_verb_is_one_sentence_and_exit_code_2() -> None:
-    command = [sys.executable, "main.py", "runn"]
+    command = [sys.executable, "main.py", "nonsense"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
