@@ -363,6 +363,8 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - the ladder goes on; the traceback is kept with the run
             outcome = Outcome(run_id, S.FAILED, f"{type(error).__name__}: {error}", "", traceback.format_exc())
         with self._changed:
+            if self._stopping and outcome.state is S.FAILED and not outcome.traceback:
+                outcome = Outcome(run_id, S.INTERRUPTED)  # its process was ended together with ours
             self._active.pop(run_id, None)
             with contextlib.suppress(KnownError):
                 self._enter(run_id, outcome.state, outcome)
