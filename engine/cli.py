@@ -149,11 +149,14 @@ def plan(
 
     def human(console: Console) -> None:
         _table(study, columns, rows)(console)
-        console.print(tr("All of it: about {seconds:,.0f} s.", seconds=document["seconds"]))
+        if document["seconds"] is not None:
+            console.print(tr("All of it: about {seconds:,.0f} s.", seconds=document["seconds"]))
         for reason in document["reasons"]:
             console.print(reason)
 
     _print(document, as_json, human)
+    if not document["fits"]:
+        raise _Leave(_say(document["reasons"][0], 2))
 
 
 @app.command()
