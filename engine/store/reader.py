@@ -22,6 +22,7 @@ from engine.store.rows import ArtifactRow, EvaluationRow, EventRow, Row, RunRow,
 from engine.study import RunSpec, StudySpec
 
 R = TypeVar("R", bound=Row)
+_POINT = np.dtype([("step", np.int64), ("value", np.float64)])
 Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
@@ -129,13 +130,18 @@ class Reader:
         """Every point of a metric after ``after_step``, by step."""
         cursor = self._connections.get().cursor()
         cursor.row_factory = None
-        cursor.execute(
+        sql = (
             "SELECT step, value FROM metric WHERE run_id = ? AND key_id = (SELECT id FROM metric_key WHERE name = ?)"
-            " AND step > ? ORDER BY step",
-            (run_id, key, after_step),
+            " AND step > ? ORDER BY step"
         )
-        points = np.array(cursor.fetchall(), dtype=np.float64).reshape(-1, 2)
-        return points[:, 0].astype(np.int64), np.ascontiguousarray(points[:, 1])
+        values = (run_id, key, after_step)
+        cursor.execute(sql, values)
+        try:
+            points = np.fromiter(cursor, dtype=_POINT)
+        except TypeError:  # a NULL, which stands for nan; rare, so only then look at each value
+            rows = cursor.execute(sql, values).fetchall()
+            points = np.array([(step, _number(value)) for step, value in rows], dtype=_POINT)
+        return np.ascontiguousarray(points["step"]), np.ascontiguousarray(points["value"])
 
     def evaluations(self, study_id: str, final_only: bool = False) -> list[EvaluationRow]:
         """What was measured on the study's runs, by size, seed, capability, metric and step (final last)."""

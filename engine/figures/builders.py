@@ -1,0 +1,59 @@
+"""From the store to figures: each builder reads what is stored and says where it comes from.
+
+``build(reader, "loss-vs-params", study_id, convention="all")`` is the way in; ``FIGURES`` lists the names.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from engine.errors import InputError
+from engine.figures.curves import loss_curves
+from engine.figures.ladder import capability_vs_params, loss_vs_params, residuals
+from engine.figures.model import Figure
+from engine.i18n import tr
+from engine.store import Reader
+
+Builder = Callable[..., Figure]
+
+FIGURES: Mapping[str, Builder] = {
+    "loss-vs-params": loss_vs_params,
+    "capability-vs-params": capability_vs_params,
+    "loss-curves": loss_curves,
+    "residuals": residuals,
+}
+
+
+def options_of(name: str) -> dict[str, object]:
+    """Options that a figure takes, with their defaults."""
+    parameters = list(inspect.signature(_builder(name)).parameters.values())[2:]
+    return {p.name: p.default for p in parameters}
+
+
+def build(reader: Reader, name: str, study_id: str, **options: object) -> Figure:
+    """The named figure of a study.
+
+    Raises:
+        InputError: there is no such figure, study or option, or nothing to show yet.
+    """
+    builder = _builder(name)
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise InputError(
+                tr(
+                    "{figure} has no option {name!r} (there are: {known}).",
+                    figure=name,
+                    name=option,
+                    known=", ".join(known),
+                )
+            )
+    return builder(reader, study_id, **options)
+
+
+def _builder(name: str) -> Builder:
+    try:
+        return FIGURES[name]
+    except KeyError:
+        raise InputError(
+            tr("there is no figure {name!r} (there are: {known}).", name=name, known=", ".join(FIGURES))
+        ) from None

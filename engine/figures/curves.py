@@ -1,0 +1,141 @@
+"""Loss curves of a ladder: every run's loss over steps, tokens, compute or time, coloured by size."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from engine.errors import InputError
+from engine.figures.model import Axis, Dash, Figure, Floats, Marker, Series
+from engine.figures.provenance import provenance
+from engine.figures.ticks import format_count
+from engine.figures.words import convention_words, size_of
+from engine.i18n import tr
+from engine.store import Reader, RunRow
+
+X_AXES = ("step", "tokens", "flops", "seconds")
+MAX_POINTS = 600
+_MARKERS: tuple[Marker, ...] = ("circle", "square", "triangle", "diamond", "star")
+_DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dashdot")
+
+
+def loss_curves(
+    reader: Reader,
+    study_id: str,
+    x: str = "tokens",
+    key: str = "train/loss",
+    convention: str = "non-embedding",
+    smooth: float = 0.02,
+) -> Figure:
+    """Loss against ``x`` (one of ``X_AXES``). ``smooth`` is the window of the running mean as a share of the steps."""
+    if x not in X_AXES:
+        raise InputError(
+            tr("loss-curves has no x axis {name!r} (there are: {known}).", name=x, known=", ".join(X_AXES))
+        )
+    runs = sorted(reader.runs(study_id), key=lambda r: (size_of(r, convention), r.variant_json, r.seed))
+    sizes = sorted({size_of(run, convention) for run in runs})
+    series: list[Series] = []
+    shown: list[RunRow] = []
+    named: set[str] = set()
+    for run in runs:
+        steps, values = reader.curve_full(run.id, key)
+        keep = np.isfinite(values) & (values > 0) & (steps > 0)
+        steps, values = steps[keep], values[keep]
+        if not len(steps):
+            continue
+        shown.append(run)
+        index = sizes.index(size_of(run, convention))
+        seeds = [r.seed for r in runs if size_of(r, convention) == sizes[index]]
+        at, smoothed = _smoothed(steps, values, smooth)
+        label = _label(run, convention)
+        series.append(
+            Series(
+                name=tr("{label}, seed {seed}", label=label, seed=run.seed),
+                x=_x_values(reader, run, x)(at),
+                y=smoothed,
+                shade=index / max(1, len(sizes) - 1),
+                marker=_MARKERS[index % len(_MARKERS)] if label not in named else "",
+                dash=_DASHES[sorted(set(seeds)).index(run.seed) % len(_DASHES)],
+                line=True,
+                thin=True,
+                legend=label not in named,
+            )
+        )
+        named.add(label)
+    if not series:
+        raise InputError(tr("there are no values of {key} yet.", key=key), tr("Train a run first."))
+    return _figure(reader, study_id, x, key, convention, smooth, series, shown)
+
+
+def _figure(
+    reader: Reader,
+    study_id: str,
+    x: str,
+    key: str,
+    convention: str,
+    smooth: float,
+    series: list[Series],
+    shown: list[RunRow],
+) -> Figure:
+    labels = {
+        "step": Axis(tr("Optimizer steps"), "linear", "count"),
+        "tokens": Axis(tr("Training tokens"), "log", "count"),
+        "flops": Axis(tr("Training compute (FLOPs)"), "log", "count"),
+        "seconds": Axis(tr("Training time (s), at each run's mean speed"), "linear", "count"),
+    }
+    validation = key.startswith("val/")
+    y_label = tr("Validation loss (nats per token)") if validation else tr("Training loss (nats per token)")
+    known = {"train/loss", "val/loss"}
+    return Figure(
+        id="loss-curves",
+        title=tr("Loss while training: {study}", study=reader.study(study_id).title),
+        x=labels[x],
+        y=Axis(y_label if key in known else key, "log"),
+        series=tuple(series),
+        provenance=provenance(reader, study_id, shown, extra={"metric": key, "smoothing": smooth}),
+        caption=tr(
+            "{key} of {n} runs; running mean over {percent}% of each run. Colour and marker are the size, the dash is "
+            "the seed.",
+            key=key,
+            n=len(shown),
+            percent=f"{100 * smooth:g}",
+        ),
+        legend_at="right of plot",
+        legend_title=convention_words(convention),
+    )
+
+
+def _label(run: RunRow, convention: str) -> str:
+    varied = "".join(f", {k.rsplit('.', 1)[-1]}={v}" for k, v in run.variant.items())
+    return f"{format_count(size_of(run, convention))}{varied}"
+
+
+def _x_values(reader: Reader, run: RunRow, x: str) -> Callable[[Floats], Floats]:
+    """What turns a step into ``x``; a step costs the same throughout a run."""
+    if x == "step":
+        return lambda steps: steps
+    if x == "seconds":
+        factor = run.seconds / max(1, run.step)
+    elif x == "flops":
+        factor = run.compute_flops / max(1, run.n_steps)
+    else:
+        factor = reader.run_spec(run.id).training.tokens / max(1, run.n_steps)
+    return lambda steps: steps * factor
+
+
+def _smoothed(steps: np.ndarray, values: Floats, share: float) -> tuple[Floats, Floats]:
+    """Running mean over a centred window, then at most ``MAX_POINTS``, closer together at the start.
+
+    Early windows are as short as the distance to the start allows, so that the first fall is not smeared.
+    """
+    n = len(values)
+    half = np.minimum(np.arange(n) // 2, int(share * n / 2))
+    half = np.minimum(half, np.arange(n)[::-1])
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    centre = np.arange(n)
+    means = (sums[centre + half + 1] - sums[centre - half]) / (2 * half + 1)
+    if n > MAX_POINTS:
+        even = np.linspace(0, n - 1, MAX_POINTS // 2)
+        early = np.geomspace(1, n, MAX_POINTS // 2) - 1
+        kept = np.unique(np.concatenate((even, early)).astype(np.int64))
+        steps, means = steps[kept], means[kept]
+    return steps.astype(np.float64), means

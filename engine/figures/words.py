@@ -1,0 +1,38 @@
+"""Names that several figures share."""
+
+import numpy as np
+
+from engine.errors import InputError
+from engine.i18n import tr
+from engine.store import RunRow
+
+CONVENTIONS = ("non-embedding", "all")
+
+
+def convention_words(convention: str) -> str:
+    """What an axis or a legend says of the count of parameters it uses."""
+    if convention not in CONVENTIONS:
+        raise InputError(
+            tr("unknown convention {name!r} (there are: {known}).", name=convention, known=", ".join(CONVENTIONS))
+        )
+    return tr("Parameters (all)") if convention == "all" else tr("Parameters (without embeddings)")
+
+
+def size_of(run: RunRow, convention: str) -> int:
+    """The run's count of parameters under a convention."""
+    return run.n_params if convention == "all" else run.n_params_non_embedding
+
+
+def metric_words(capability: str, metric: str) -> str:
+    """The label of an axis that shows a metric of a capability."""
+    if capability == "language-modelling":
+        if metric == "loss":
+            return tr("Validation loss (nats per token)")
+        if metric == "bits_per_byte":
+            return tr("Validation bits per byte")
+    return f"{capability.replace('-', ' ')}: {metric.replace('_', ' ')}"
+
+
+def standard_error(values: list[float]) -> float | None:
+    """Of the mean over seeds; None for one value."""
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
