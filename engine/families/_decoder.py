@@ -12,9 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.families._attention import IMPLEMENTATIONS, attend, causal_bias
+from engine.families._attention import IMPLEMENTATIONS, attend, causal_bias, usual_implementation
 
-EMBEDDING_STD = 0.1
+EMBEDDING_GAIN = 2**0.5
+"""Std of the logits at initialisation at the base width, where embeddings have std gain / sqrt(base width).
+
+Measured at 7k and 150k parameters under muP with base width 32, best of three rates after 400 steps of 1,024 bytes: std
+0.25 gives 2.147 and 1.702 nats, 0.5 2.159 and 1.700, 1.0 2.174 and 1.764; 0.1 loses 0.04 at 150k, 0.02 loses 0.11.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class Decoder(nn.Module):
     """Tokens int64 (batch, t) to logits float32 (batch, t, vocab_size), t at most ``context``.
 
     Parameters stay in float32; ``compute_dtype`` is the type of activations and matmuls, ``attention`` the name of
-    an implementation in ``_attention``. Both may be set at any time before compilation.
+    an implementation in ``_attention`` or None for its rule. Both may be set at any time before compilation.
     """
 
     rope_cos: Tensor
@@ -96,7 +101,7 @@ class Decoder(nn.Module):
         self.context = int(shape["context"])
         self.multipliers = multipliers
         self.compute_dtype = torch.float32
-        self.attention = "sdpa"
+        self.attention: str | None = None
         d_model = int(shape["d_model"])
         self.embedding = nn.Parameter(torch.empty(int(shape["vocab_size"]), d_model))
         self.blocks = nn.ModuleList(Block(shape, multipliers) for _ in range(int(shape["n_layers"])))
@@ -120,7 +125,8 @@ class Decoder(nn.Module):
         # Looked up in float32: the gradient of a common token sums over hundreds of places.
         x = F.embedding(tokens, self.embedding).to(self.compute_dtype)
         cos, sin = self.rope_cos[:t].to(x.dtype), self.rope_sin[:t].to(x.dtype)
-        bias = causal_bias(t, x.device, x.dtype) if self.attention == "written" else None
+        attention = self.attention or usual_implementation(x.device.type, x.dtype, t)
+        bias = causal_bias(t, x.device, x.dtype) if attention == "written" else None
         stream = [x]
         for block in self.blocks:
             stream.append(block(stream[-1], cos, sin, bias))
@@ -144,10 +150,11 @@ def rotary_tables(context: int, head_dim: int, theta: float) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def initialise(model: Decoder, seed: int) -> Decoder:
-    """Hidden matrices normal with std 1 / sqrt(fan_in), embeddings ``EMBEDDING_STD``; a function of ``seed`` alone."""
+def initialise(model: Decoder, seed: int, base_width: int) -> Decoder:
+    """Normal weights, a function of ``seed`` alone: hidden matrices with std 1 / sqrt(fan_in), embeddings with
+    ``EMBEDDING_GAIN`` / sqrt(base_width)."""
     generator = torch.Generator().manual_seed(seed)
-    model.embedding.normal_(std=EMBEDDING_STD, generator=generator)
+    model.embedding.normal_(std=EMBEDDING_GAIN * base_width**-0.5, generator=generator)
     for block in model.blocks:
         assert isinstance(block, Block)
         for matrix in block.matrices():

@@ -163,12 +163,14 @@ class Gpt(Family):
 
         head_dim = int(shape["head_dim"])
         attention, residual, output = head_dim**-0.5, 1.0, 1.0
+        base_width = int(shape["d_model"])
         if training is not None and training.lr_rule == "mup":
             # Yang 2022: attention 1 / head_dim and logits 1 / width; Dey 2025 (CompleteP): branches 1 / depth.
             attention = BASE_HEAD_DIM**0.5 / head_dim
-            output = training.base_width / int(shape["d_model"])
+            base_width = training.base_width
+            output = base_width / int(shape["d_model"])
             residual = BASE_LAYERS / int(shape["n_layers"]) if shape["depth_scaling"] else 1.0
-        return initialise(Decoder(shape, Multipliers(attention, residual, output)), seed)
+        return initialise(Decoder(shape, Multipliers(attention, residual, output)), seed, base_width)
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean cross-entropy in nats per token of ``inputs`` and ``targets``, int64 (batch, t); -100 is left out."""

@@ -1,4 +1,4 @@
-"""What makes a step fast on this machine: the allocator, the attention kernel, compilation.
+"""What makes a step fast on this machine: the allocator and the attention kernel.
 
 Each is chosen by measuring where the answer differs between machines, and remembered; float32 on CPU, which promises
 the same weights bit for bit, is decided by a rule and never by a clock.
@@ -12,18 +12,14 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 import torch
 
-from engine.families._attention import IMPLEMENTATIONS, attend, causal_bias
+from engine.families._attention import IMPLEMENTATIONS, attend, causal_bias, usual_implementation
 
 CACHE_VERSION = 1
-WRITTEN_LIMIT_FLOAT32_CPU = 64
-"""Longest context at which attention written out is taken for float32 on CPU."""
 WRITTEN_LIMIT = 2048
 """Longest context at which the t x t scores are considered at all; beyond, they cost more memory than they save."""
 ROUNDS = 5
@@ -67,7 +63,7 @@ def choose_attention(
     so that results never depend on a measurement.
     """
     if device.type == "cpu" and dtype == torch.float32:
-        return "written" if context <= WRITTEN_LIMIT_FLOAT32_CPU else "sdpa"
+        return usual_implementation(device.type, dtype, context)
     if context > WRITTEN_LIMIT:
         return "sdpa"
     memory = _Memory(cache)
@@ -81,20 +77,6 @@ def choose_attention(
     fastest = min(times, key=lambda name: times[name])
     memory.put(key, fastest)
     return fastest
-
-
-def compile_or_fall_back(function: Callable[..., Any], *example: Any) -> tuple[Callable[..., Any], str]:
-    """``function`` compiled and tried on ``example``, or the function itself with why compilation failed.
-
-    The second value is empty where compilation worked. The example's result is thrown away.
-    """
-    compiled = torch.compile(function, dynamic=False)
-    try:
-        compiled(*example)
-    except Exception as error:  # noqa: BLE001  whatever breaks in a compiler, training goes on without it
-        lines = str(error).strip().splitlines()
-        return function, f"{type(error).__name__}: {lines[0] if lines else ''}"
-    return compiled, ""
 
 
 def _attention_seconds(name: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> float:
