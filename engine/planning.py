@@ -5,6 +5,7 @@ shapes of the study, the largest among them, in as many processes at once as wil
 interpolated in log FLOPs.
 """
 
+import itertools
 import math
 import shutil
 import statistics
@@ -130,7 +131,7 @@ def _reasons(runs: Sequence[RunSpec], machine: Machine, jobs: int, home: Path) -
 
 
 def _calibrate(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> dict[float, tuple[float, float]]:
-    """FLOPs per token -> (seconds per token of a step, seconds per token of a forward pass), single runs side by side."""
+    """FLOPs per token -> (seconds per token of a step, of a forward pass), runs side by side."""
     by_cost = {run.compute_flops / run.training.tokens: run for run in runs}
     costs = sorted(by_cost)
     picked = sorted({costs[0], costs[len(costs) // 2], costs[-1]})[:MAX_SHAPES]
@@ -148,9 +149,9 @@ def _calibrate(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> dict[flo
 
 def _time_shapes(specs: Sequence[RunSpec]) -> list[tuple[float, float]]:
     """Seconds per token of a training step and of a forward pass for each spec, on random tokens."""
-    from engine.training.device import keep_freed_memory
+    from engine.training.kernels import configure_allocator
 
-    keep_freed_memory()
+    configure_allocator()
     return [_time_shape(spec) for spec in specs]
 
 
@@ -177,7 +178,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
             batch = {"inputs": tokens, "targets": tokens}
 
             def step() -> None:
-                family.loss(model, batch).loss.backward()
+                torch.autograd.backward(family.loss(model, batch).loss)
                 torch.nn.utils.clip_grad_norm_(optimizer.params, training.grad_clip or math.inf)
                 optimizer.step()
 
@@ -229,7 +230,7 @@ def _interpolate(points: dict[float, float], x: float) -> float:
     xs = sorted(points)
     if x <= xs[0]:
         return points[xs[0]]
-    for low, high in zip(xs, xs[1:], strict=False):
+    for low, high in itertools.pairwise(xs):
         if x <= high:
             t = (math.log(x) - math.log(low)) / (math.log(high) - math.log(low))
             return math.exp((1 - t) * math.log(points[low]) + t * math.log(points[high]))

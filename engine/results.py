@@ -109,7 +109,7 @@ def finish_study(store: "Store", study_id: str) -> dict[str, Any] | None:
     store.writer.flush()
     reader = store.reader()
     runs = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED and run.val_loss is not None]
-    runs = [run for run in runs if not json.loads(run.variant_json or "{}") and math.isfinite(run.val_loss)]
+    runs = [run for run in runs if not run.variant and math.isfinite(run.val_loss or math.nan)]
     if len({run.n_params_non_embedding for run in runs}) < SMALLEST_LADDER:
         return None
     from engine.analysis.laws import fit_ladder
@@ -117,7 +117,7 @@ def finish_study(store: "Store", study_id: str) -> dict[str, Any] | None:
     training = reader.study_spec(study_id).training
     law = fit_ladder(
         [run.n_params_non_embedding for run in runs],
-        [run.val_loss for run in runs],
+        [run.val_loss for run in runs if run.val_loss is not None],
         [run.seed for run in runs],
         lr_scaled=training.lr_rule != "fixed",
         converged=training.schedule != "constant",

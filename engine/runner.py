@@ -44,7 +44,7 @@ TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
 WAITING = frozenset({S.QUEUED, S.RUNNING, S.PAUSED})
 """States in which a run still has something to do without being asked again."""
 
-OnDone = Callable[[str], None]
+OnDone = Callable[[str], object]
 
 
 class RunControl:
@@ -390,9 +390,9 @@ class Runner:
             log.exception("after the last run of %s", identity)
 
     def _execute(self, run_id: int, spec: RunSpec, control: RunControl) -> Outcome:
-        run_one = self._run_one
-        if run_one is None:
-            from engine.training.run import run_one  # torch is loaded when something trains, not before
+        from engine.training import run  # it loads torch when something trains, not before
+
+        run_one = self._run_one or run.run_one
         name = spec.execution.executor
         with self._changed:
             idle = self._idle.setdefault(name, [])
