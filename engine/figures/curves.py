@@ -58,6 +58,7 @@ def loss_curves(
                 line=True,
                 thin=True,
                 legend=label not in named,
+                label=label,
             )
         )
         named.add(label)
@@ -128,11 +129,12 @@ def _smoothed(steps: np.ndarray, values: Floats, share: float) -> tuple[Floats, 
     Early windows are as short as the distance to the start allows, so that the first fall is not smeared.
     """
     n = len(values)
-    half = np.minimum(np.arange(n) // 2, int(share * n / 2))
-    half = np.minimum(half, np.arange(n)[::-1])
-    sums = np.concatenate(([0.0], np.cumsum(values)))
     centre = np.arange(n)
-    means = (sums[centre + half + 1] - sums[centre - half]) / (2 * half + 1)
+    half = np.minimum(centre // 2, int(share * n / 2))
+    # At the end the window only looks back, so that the last point is no noisier than the rest.
+    end = np.minimum(centre + half, n - 1) + 1
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    means = (sums[end] - sums[centre - half]) / (end - centre + half)
     if n > MAX_POINTS:
         even = np.linspace(0, n - 1, MAX_POINTS // 2)
         early = np.geomspace(1, n, MAX_POINTS // 2) - 1

@@ -66,6 +66,8 @@ def drawing_rules(style: Style) -> Iterator[None]:
 def draw(figure: Figure, style: Style) -> Canvas:
     """The figure at the style's size; to be called inside ``drawing_rules``."""
     canvas = Canvas((style.width_mm * MM, style.height_mm * MM), facecolor=style.background, layout="constrained")
+    margin = 0.5 * style.font_size / 72
+    canvas.get_layout_engine().set(w_pad=margin, h_pad=margin)  # type: ignore[union-attr, call-arg]
     axes = canvas.add_subplot(facecolor=style.background)
     for band in figure.bands:
         _band(axes, band, style)
@@ -93,7 +95,7 @@ def _band(axes: Axes, band: Band, style: Style) -> None:
         band.x,
         band.lo,
         band.hi,
-        color=band.color or style.foreground,
+        color=_color(band.color, style),
         alpha=style.band_alpha,
         lw=0,
         label=_words(band.name) if band.legend else "_",
@@ -102,10 +104,10 @@ def _band(axes: Axes, band: Band, style: Style) -> None:
 
 
 def _series(axes: Axes, series: Series, style: Style) -> None:
-    color = series.color or style.foreground
+    color = _color(series.color, style)
     if series.shade is not None:
         color = ordered(series.shade, *style.ordered)
-    label = _words(series.name) if series.legend else "_"
+    label = _words(series.label or series.name) if series.legend else "_"
     size = style.marker_size * (0.6 if series.faint or series.thin else 1.0)
     look: dict[str, Any] = {
         "color": color,
@@ -127,6 +129,10 @@ def _series(axes: Axes, series: Series, style: Style) -> None:
         axes.errorbar(series.x, series.y, errors, elinewidth=style.thin_line, capsize=0.4 * size, **look)
     else:
         axes.plot(series.x, series.y, **look)
+
+
+def _color(color: str, style: Style) -> str:
+    return style.instead.get(color, color) or style.foreground
 
 
 def _axis(axes: Axes, which: str, axis: Axis, low: float, high: float, style: Style) -> None:

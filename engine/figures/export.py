@@ -33,7 +33,7 @@ def export(figure: Figure, path: Path, style: str = "paper") -> Path:
         ".svg": _svg,
         ".pdf": _pdf,
         ".png": _png,
-        ".csv": lambda shown, _style: to_csv(shown).encode(),
+        ".csv": _csv,
     }
     write = formats.get(path.suffix.lower())
     if write is None:
@@ -78,6 +78,10 @@ def _provenance(figure: Figure) -> dict[str, Any]:
 
 def _described(figure: Figure) -> str:
     return json.dumps(_provenance(figure), ensure_ascii=False, sort_keys=True)
+
+
+def _csv(figure: Figure, _style: Style) -> bytes:
+    return to_csv(figure).encode()
 
 
 def _svg(figure: Figure, style: Style) -> bytes:

@@ -43,7 +43,7 @@ def loss_vs_params(
     bands: list[Band] = []
     if law is not None:
         law_series, bands = _law_parts(law)
-        series += law_series
+        series = law_series + series  # what came is drawn over what was predicted
     return Figure(
         id="loss-vs-params",
         title=tr("Loss against size: {study}", study=reader.study(study_id).title),
@@ -124,7 +124,7 @@ def capability_vs_params(
             label=metric_words(capability, metric),
             n=len(by_run),
         ),
-        legend_at="upper right" if loss_like else "best",
+        legend_at="lower left" if loss_like else "best",
     )
 
 
@@ -259,7 +259,7 @@ def _law_facts(law: Law | None) -> dict[str, object] | None:
 
 
 def _law_caption(law: Law | None, n_runs: int) -> str:
-    caption = tr("Final validation of {n} runs.", n=n_runs)
+    caption = tr("Final validation of {n} runs; small points are seeds.", n=n_runs)
     if law is None:
         return caption
     caption += " " + tr(

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.figures.model import Floats
+from engine.figures.ticks import format_parameter
 from engine.figures.words import size_of
 from engine.store import Reader, RunRow
 
@@ -52,8 +53,8 @@ class Law:
     @property
     def equation(self) -> str:
         """The law in one line of text."""
-        p = self.document["params"]
-        return f"L = {p['E']:.3g} + {p['A']:.3g} / N^{p['alpha']:.3g}"
+        p = {name: format_parameter(self.document["params"][name]) for name in ("E", "A", "alpha")}
+        return f"L = {p['E']} + {p['A']} / N^{p['alpha']}"
 
     def at(self, sizes: Floats) -> Floats:
         """The law's loss at sizes (n,)."""

@@ -47,6 +47,8 @@ class Series:
     faint: bool = False
     """Behind the rest: single seeds beside their mean."""
     legend: bool = True
+    label: str = ""
+    """What the legend calls it, where that is shorter than its name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

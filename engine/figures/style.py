@@ -31,6 +31,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     grid: str
     band_alpha: float
     ordered: tuple[float, float]
+    instead: dict[str, str] = {}
+    """Colours that cannot be seen on this background, and what is drawn instead."""
 
 
 def styles() -> list[str]:

@@ -45,3 +45,11 @@ def linear_ticks(lowest: float, highest: float, most: int = 7) -> list[float]:
     start = math.ceil(lowest / step - 1e-9)
     end = math.floor(highest / step + 1e-9)
     return [round(i * step, 12) for i in range(start, end + 1)]
+
+
+def format_parameter(value: float) -> str:
+    """Three digits of a fitted number; powers of ten as a person writes them: 2.09·10^6."""
+    if value and not 1e-3 <= abs(value) < 1e5:
+        exponent = math.floor(math.log10(abs(value)))
+        return f"{value / 10**exponent:.3g}·10^{exponent}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

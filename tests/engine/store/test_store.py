@@ -248,7 +248,8 @@ def test_closing_on_a_full_disk_says_so(tmp_path: Path) -> None:
         store.close()
 
 
-def test_emit_blocks_while_too_much_is_pending(store: Store, run_id: int) -> None:
+def test_emit_blocks_while_too_much_is_pending(store: Store, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MAX_PENDING_ROWS", 20_000)
     hold = threading.Event()
     held = store.writer.call(lambda _: hold.wait(10))
     emitted: list[int] = []
