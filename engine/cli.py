@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.errors import InputError, KnownError, ResourceError
+from engine.errors import KnownError, ResourceError
 from engine.events import RunState
 from engine.i18n import language, set_language, system_language, tr
 from engine.study import StudySpec, builtin_studies, load_study, to_toml_table
@@ -290,38 +290,6 @@ def results(study_id: StudyId, home: Home = None, as_json: Json = False) -> None
     with _reading(home) as reader:
         document = study_document(reader, known_study(reader, study_id))
     _print(document, as_json, _results_table(document))
-
-
-@app.command()
-def fit(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv")],
-    form: Annotated[str, typer.Option("--form", help="The form of the law.")],
-    as_json: Json = False,
-    columns: Annotated[
-        list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is what.")
-    ] = None,
-) -> None:
-    """Fit a law to anyone's results."""
-    from engine.analysis.cli_api import fit_file
-
-    document = fit_file(file, form, dict(_pair(text) for text in columns or ()))
-    _print(document, as_json, lambda console: console.print_json(data=document))
-
-
-@app.command()
-def emergence(file: Annotated[Path, typer.Argument(metavar="FILE.csv")], as_json: Json = False) -> None:
-    """Test whether an ability's appearance is smooth, a break, or made by the metric."""
-    from engine.analysis.cli_api import emergence_file
-
-    document = emergence_file(file)
-    _print(document, as_json, lambda console: console.print(document["words"]))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    role, separator, name = text.partition("=")
-    if not separator:
-        raise InputError(tr("--column {text!r} is not of the form role=name.", text=text))
-    return role, name
 
 
 @export_app.command("figure")

@@ -26,6 +26,8 @@ _MULTIPLIER = 0x9E3779B97F4A7C15
 _FEW_DOCUMENTS = 20_000
 _PAIRS_AT_A_TIME = 100_000
 _EXHAUSTIVE_COMPARISONS = 500_000_000
+_MOST_CANDIDATES = 256
+"""Training documents that one validation document is compared with per band."""
 
 
 def _fold_table() -> NDArray[np.uint8]:
@@ -41,9 +43,9 @@ _FOLD = _fold_table()
 def signature(text: bytes) -> Signatures:
     """MinHash signature, uint32 (N_BINS,): the share of equal places estimates the Jaccard similarity."""
     hashes = _shingle_hashes(text)
-    if hashes.size > 4096:
-        # Only the least of each bin is wanted: keep the sixteen or so that could be it, sort those alone.
-        limit = np.uint64(min(2**58 - 1, (16 * N_BINS * 2**58) // hashes.size))
+    if hashes.size > 16 * N_BINS:
+        # Only the least of each bin is wanted: keep the eight or so that could be it, sort those alone.
+        limit = np.uint64((8 * N_BINS * 2**58) // hashes.size)
         few = np.sort(hashes[(hashes & np.uint64(2**58 - 1)) < limit])
         places = np.searchsorted(few, _BIN_STARTS)
         if np.all(np.diff(np.append(places, few.size)) > 0):
@@ -53,6 +55,8 @@ def signature(text: bytes) -> Signatures:
     filled = np.flatnonzero(np.diff(np.append(places, ordered.size)) > 0)
     values = np.zeros(N_BINS, np.uint32)
     values[filled] = _values(ordered[places[filled]])
+    if filled.size == N_BINS:
+        return values
     empty = np.setdiff1d(np.arange(N_BINS), filled)
     donor = filled[np.searchsorted(filled, empty) % filled.size]
     distance = ((donor - empty) % N_BINS).astype(np.uint32)
@@ -94,9 +98,7 @@ def near_pairs(signatures: Signatures) -> NDArray[np.int64]:
     rows, max_lag = (2, 64) if few else (4, 8)
     found = [np.empty((0, 2), np.int64)]
     for first in range(0, N_BINS, rows):
-        keys = np.zeros(n, np.uint64)
-        for column in range(first, first + rows):
-            keys = keys * np.uint64(_MULTIPLIER) + signatures[:, column].astype(np.uint64)
+        keys = _band_keys(signatures, first, rows)
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         for lag in range(1, min(max_lag, n - 1) + 1):
@@ -128,18 +130,12 @@ def groups(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
 def leaked(signatures: Signatures, validation: NDArray[np.bool_], train: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Rows of ``validation`` that have a near-duplicate among ``train``.
 
-    Every pair is compared where that takes less than half a billion comparisons, candidates of hashing above that.
+    Every pair is compared where that takes less than half a billion comparisons. Above that, those that share a
+    band of two rows are: a pair at the threshold is then found with probability 0.9999.
     """
     held, kept = np.flatnonzero(validation), np.flatnonzero(train)
     if len(held) * len(kept) * N_BINS > _EXHAUSTIVE_COMPARISONS:
-        pairs = near_pairs(signatures)
-        crossing = np.concatenate(
-            [
-                pairs[validation[pairs[:, 0]] & train[pairs[:, 1]], 0],
-                pairs[validation[pairs[:, 1]] & train[pairs[:, 0]], 1],
-            ]
-        )
-        return np.unique(crossing)
+        return _leaked_by_bands(signatures, held, kept)
     against = np.ascontiguousarray(signatures[kept].T)
     bad = []
     for row in held:
@@ -149,3 +145,28 @@ def leaked(signatures: Signatures, validation: NDArray[np.bool_], train: NDArray
         if len(kept) and equal.max() >= THRESHOLD * N_BINS:
             bad.append(row)
     return np.asarray(bad, np.int64)
+
+
+def _leaked_by_bands(signatures: Signatures, held: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    bad: list[NDArray[np.int64]] = []
+    for first in range(0, N_BINS, 2):
+        keys = _band_keys(signatures, first, 2)
+        order = kept[np.argsort(keys[kept], kind="stable")]
+        ordered = keys[order]
+        low = np.searchsorted(ordered, keys[held], "left")
+        high = np.searchsorted(ordered, keys[held], "right")
+        for lag in range(_MOST_CANDIDATES):
+            more = low + lag < high
+            if not more.any():
+                break
+            pairs = np.stack([held[more], order[low[more] + lag]], axis=1)
+            bad.append(pairs[_similar(signatures, pairs), 0])
+    return np.unique(np.concatenate(bad)) if bad else np.empty(0, np.int64)
+
+
+def _band_keys(signatures: Signatures, first: int, rows: int) -> NDArray[np.uint64]:
+    """One hash of ``rows`` neighbouring places for each document, (n,)."""
+    keys = np.zeros(len(signatures), np.uint64)
+    for column in range(first, first + rows):
+        keys = keys * np.uint64(_MULTIPLIER) + signatures[:, column].astype(np.uint64)
+    return keys
