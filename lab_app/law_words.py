@@ -78,7 +78,8 @@ def _heldout(law: Mapping[str, Any]) -> str:
     }
     if low <= held["observed"] <= high:
         return tr(
-            "The largest size ({n}) was held out: predicted {predicted} ({low} to {high}), observed {observed}. It holds.",
+            "The largest size ({n}) was held out: predicted {predicted} ({low} to {high}), "
+            "observed {observed}. It holds.",
             **facts,
         )
     return tr(

@@ -1,12 +1,15 @@
 """What the capabilities of language models share: one pass over held-out windows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 if TYPE_CHECKING:
     from engine.capabilities.base import ModelUnderTest
@@ -31,8 +34,22 @@ class Scored:
         return len(self.inputs)
 
 
+_passes: "WeakKeyDictionary[Callable[[Tensor], Tensor], dict[tuple[str, int, int], Scored | None]]" = (
+    WeakKeyDictionary()
+)
+"""What was scored, by the ``logits`` function of a model under test: it is made anew for every model measured."""
+
+
 def score_windows(model: "ModelUnderTest", data: "Prepared", tokens: int) -> Scored | None:
-    """Score about that many tokens of the validation split; None where there is not one window."""
+    """Score about that many tokens of the validation split, once; None where there is not one window."""
+    known = _passes.setdefault(model.logits, {})
+    key = (data.fingerprint, model.context, tokens)
+    if key not in known:
+        known[key] = _score(model, data, tokens)
+    return known[key]
+
+
+def _score(model: "ModelUnderTest", data: "Prepared", tokens: int) -> Scored | None:
     context = model.context
     parts: list[tuple[NDArray[np.int64], ...]] = []
     vocab_size = 0

@@ -20,7 +20,7 @@ class InContextGainSpec(TableSpec, frozen=True, kw_only=True):
     tokens: Annotated[
         int,
         msgspec.Meta(title=mark("Tokens"), description=mark("Held-out tokens to predict."), ge=64),
-    ] = 65_536
+    ] = 131_072
     part: Annotated[
         float,
         msgspec.Meta(

@@ -31,10 +31,14 @@ class WordCompletionSpec(TableSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Words"),
-            description=mark("Words to complete, at most one from each held-out window."),
+            description=mark("Most words to complete; each held-out window gives at most one."),
             ge=MIN_ITEMS,
         ),
     ] = 1_000
+    tokens: Annotated[
+        int,
+        msgspec.Meta(title=mark("Tokens"), description=mark("Held-out tokens in which words are looked for."), ge=64),
+    ] = 131_072
     given: Annotated[
         int,
         msgspec.Meta(
@@ -87,7 +91,7 @@ class WordCompletion(Capability):
         """Chance of a token is guessing by the frequency of the asked tokens; of a word, the most frequent ending."""
         from engine.capabilities._tokens import most_frequent_share, ratio_and_stderr, score_windows, unigram_entropy
 
-        scored = score_windows(model, data, spec.items * model.context * 5 // 4)
+        scored = score_windows(model, data, spec.tokens)
         if scored is None:
             return []
         words = find_words(scored, data, spec)

@@ -120,7 +120,7 @@ def _series(axes: Axes, series: Series, style: Style) -> None:
         "mew": style.thin_line,
         "alpha": 0.45 if series.faint else 1.0,
         "label": label,
-        "zorder": 2 if series.line and not series.marker else 2.5 if series.faint else 3,
+        "zorder": 2 if series.line and not series.marker else 2.5 if series.faint or series.lo is not None else 3,
     }
     if series.line and len(series.x) > 30:
         look["markevery"] = (0.05, 0.18)  # markers tell lines apart; one per point would cover them
