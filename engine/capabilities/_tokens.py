@@ -1,6 +1,5 @@
 """What the capabilities of language models share: one pass over held-out windows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.capabilities.base import ModelUnderTest
     from engine.sources.base import Prepared
 
