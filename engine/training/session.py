@@ -318,7 +318,8 @@ class Session:
     def _write_weights(self, run: Trainee, name: str, kind: str) -> None:
         path = self.task.folder / name
         weights = run.model.state_dict()
-        n_bytes = ck.write_tensors(path, weights, {"format": "pt", "spec_hash": self._hash})
+        # One entry only: safetensors writes several in no fixed order, and equal weights should be equal files.
+        n_bytes = ck.write_tensors(path, weights, {"format": "pt"})
         digest = ck.sha256(path)
         self.teller.emit(ArtifactSaved(self.task.run_id, kind, name, run.state.step, n_bytes, digest))
 
