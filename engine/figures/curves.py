@@ -94,7 +94,7 @@ def _figure(
         series=tuple(series),
         provenance=provenance(reader, study_id, shown, extra={"metric": key, "smoothing": smooth}),
         caption=tr(
-            "{key} of {n} runs; running mean over {percent}% of each run. Colour and marker are the size, the dash is "
+            "{key} of {n} runs; running mean over {percent}% of each run (at least 7 steps). Colour and marker are the size, the dash is "
             "the seed.",
             key=key,
             n=len(shown),
@@ -130,7 +130,8 @@ def _smoothed(steps: np.ndarray, values: Floats, share: float) -> tuple[Floats, 
     """
     n = len(values)
     centre = np.arange(n)
-    half = np.minimum(centre // 2, int(share * n / 2))
+    # Short runs are as noisy from step to step as long ones: at least seven steps are averaged.
+    half = np.minimum(centre // 2, max(3, int(share * n / 2)) if share else 0)
     # At the end the window only looks back, so that the last point is no noisier than the rest.
     end = np.minimum(centre + half, n - 1) + 1
     sums = np.concatenate(([0.0], np.cumsum(values)))
