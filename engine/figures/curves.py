@@ -93,16 +93,17 @@ def _figure(
         y=Axis(y_label if key in known else key, "log"),
         series=tuple(series),
         provenance=provenance(reader, study_id, shown, extra={"metric": key, "smoothing": smooth}),
-        caption=tr(
-            "{key} of {n} runs; running mean over {percent}% of each run (at least 7 steps). Colour and marker are the size, the dash is "
-            "the seed.",
-            key=key,
-            n=len(shown),
-            percent=f"{100 * smooth:g}",
-        ),
+        caption=_caption(key, len(shown), smooth),
         legend_at="right of plot",
         legend_title=convention_words(convention),
     )
+
+
+def _caption(key: str, n_runs: int, smooth: float) -> str:
+    shown = tr("{key} of {n} runs.", key=key, n=n_runs)
+    if smooth:
+        shown += " " + tr("Running mean over {percent}% of each run, at least 7 steps.", percent=f"{100 * smooth:g}")
+    return shown + " " + tr("Colour and marker are the size, the dash is the seed.")
 
 
 def _label(run: RunRow, convention: str) -> str:
