@@ -5,6 +5,7 @@ does, tells in plain words what happened, and starts a new worker for the next r
 batches; commands go out through one shared integer, so that polling costs the training loop nothing.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
@@ -116,6 +118,19 @@ def _work(pipe: "Connection[Any, Any]", command: Any) -> None:
         reporter.finish(run_guarded(run_one, task, reporter, SharedControl(command)))
 
 
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """A process started inside is born deaf to Ctrl-C, which would otherwise kill it while it still imports."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """One worker process and both ends of its wires."""
 
@@ -124,7 +139,8 @@ class _Worker:
         self.command = context.RawValue(ctypes.c_int, 0)
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, self.command), name="run worker", daemon=True)
-        self.process.start()
+        with _no_interrupt():
+            self.process.start()
         theirs.close()
 
     def close(self, *, patience: float = 2.0) -> None:

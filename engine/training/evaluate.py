@@ -21,7 +21,7 @@ from engine.training.report import Teller
 EVAL_TOKENS_PER_BATCH = 8_192
 """Tokens of one validation forward pass: large enough to be efficient, small enough for any memory."""
 PROMPT_TOKENS = 16
-SAMPLE_TOKENS = 120
+SAMPLE_TOKENS = 80
 LANGUAGE_MODELLING = "language-modelling"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.events import Command, Control, PhaseName
 from engine.sources.base import Prepared
-from engine.study import RunSpec
+from engine.study import ResolvedTraining, RunSpec
 from engine.training.checkpoint import TrainState
 from engine.training.evaluate import to_tensors
 from engine.training.optim import Optimizer
@@ -84,7 +84,7 @@ def train(run: Trainee) -> Ending:
 
         if curve.due():
             curve.flush()
-        if state.step % plan.eval_every == 0 or state.step == plan.n_steps:
+        if evaluation_due(state.step, plan):
             curve.flush()
             run.evaluate()
             curve.restart_timer()
@@ -95,6 +95,12 @@ def train(run: Trainee) -> Ending:
             curve.restart_timer()
     curve.flush()
     return Ending.DONE
+
+
+def evaluation_due(step: int, plan: ResolvedTraining) -> bool:
+    """At every ``eval_every`` steps and at the end, but not twice within half an interval of it."""
+    regular = step % plan.eval_every == 0 and 2 * (plan.n_steps - step) >= plan.eval_every
+    return regular or step == plan.n_steps
 
 
 def backward(run: Trainee, batch: Mapping[str, Tensor]) -> Tensor:

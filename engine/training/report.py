@@ -112,7 +112,7 @@ class Curve:
         self._block_started = time.perf_counter()
 
     def flush(self) -> None:
-        """Send what is waiting. Raises ``TrainingError`` where the loss is not finite, after sending it."""
+        """Send what is waiting. Raises ``TrainingError`` where loss or gradient is not finite, after sending it."""
         if not self._steps:
             return
         read = torch.stack((torch.stack(self._losses).float(), torch.stack(self._norms).float())).double().cpu().numpy()
@@ -166,7 +166,8 @@ class Curve:
         return n_steps * self._tokens_per_step / max(seconds, 1e-9)
 
     def _require_finite(self, table: "NDArray[np.float64]") -> None:
-        bad = np.flatnonzero(~np.isfinite(table[1]))
+        # A gradient that is not finite has already spoiled the weights: no checkpoint may follow it.
+        bad = np.flatnonzero(~(np.isfinite(table[1]) & np.isfinite(table[3])))
         if not bad.size:
             return
         first = int(bad[0])
@@ -174,8 +175,8 @@ class Curve:
         norm = float(table[3, first - 1]) if first else self._last_norm
         if step == 1:
             cause = tr("the untrained model already gives it, so the data or the initial weights are at fault")
-        elif not np.isfinite(norm):
-            cause = tr("the gradient of the step before was not finite")
+        elif np.isfinite(table[1, first]):
+            cause = tr("the gradient overflowed at learning rate {lr:.3g}", lr=lr)
         else:
             cause = tr("training diverged: gradient norm {norm:.3g} at learning rate {lr:.3g}", norm=norm, lr=lr)
         raise TrainingError(

@@ -73,7 +73,7 @@ def peaks(x: Floats, y: Floats, most: int = DRAWN) -> tuple[Floats, Floats]:
 def smoothed(x: Floats, y: Floats, share: float, most: int = 600) -> tuple[Floats, Floats]:
     """Running mean over a centred window: ``share`` of the points, shorter towards both ends.
 
-    The ends are as short as their distance allows, so that the first fall is not smeared and nothing lags behind.
+    Near the ends it is as short as their distance allows: the first fall is not smeared and nothing lags behind.
     """
     keep = np.isfinite(y)
     x, y = x[keep], y[keep]

@@ -1,11 +1,13 @@
 """One suite for every executor."""
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.errors import InputError
@@ -140,6 +142,31 @@ def test_the_worker_stays_for_the_next_run(process: Any, tmp_path: Path) -> None
     pid = process.pid
     process.run(toy.run_counting, task, toy.Recorder(), toy.Commands())
     assert process.pid == pid is not None
+
+
+def _hold_a_worker(pipe: Any, folder: str) -> None:
+    executor = make_executor("process")
+
+    def tell(_: object) -> None:
+        if executor.pid is not None:
+            pipe.send(executor.pid)
+
+    executor.run(toy.run_counting, toy.task(Path(folder), toy.spec(n_steps=300)), toy.Recorder(tell), toy.Commands())
+
+
+def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    parent = context.Process(target=_hold_a_worker, args=(theirs, str(tmp_path)))
+    parent.start()
+    theirs.close()
+    worker = psutil.Process(ours.recv())
+    parent.kill()
+    parent.join()
+    parent.close()
+    ours.close()
+    _, alive = psutil.wait_procs([worker], timeout=10)
+    assert not alive
 
 
 def test_unknown_executor() -> None:

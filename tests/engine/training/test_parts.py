@@ -9,6 +9,7 @@ import torch
 from engine.errors import InputError, ResourceError, TrainingError
 from engine.training import checkpoint as ck
 from engine.training.device import place, resolve_device
+from engine.training.loop import evaluation_due
 from engine.training.schedule import lr_factor
 from tests.engine.training import toy
 
@@ -35,6 +36,11 @@ def test_cosine_falls_all_the_way() -> None:
 
 def test_constant_and_no_warm_up() -> None:
     assert factors(schedule="constant", warmup_steps=0) == [1.0] * 120
+
+
+def test_evaluations_are_not_crowded_at_the_end() -> None:
+    training = msgspec.structs.replace(toy.TRAINING, n_steps=103, eval_every=10)
+    assert [s for s in range(1, 104) if evaluation_due(s, training)] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 103]
 
 
 def test_devices_that_are_not() -> None:

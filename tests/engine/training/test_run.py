@@ -224,6 +224,24 @@ def test_other_ways_to_train_resume_too(tmp_path: Path, options: dict[str, str])
     assert recorder.curve("val/loss")[40] < recorder.curve("val/loss")[20]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpt_resumes_bit_for_bit(tmp_path: Path, precision: str) -> None:
+    from engine.families import families
+    from engine.families.base import DataShape
+
+    gpt = families["gpt"]
+    shape = gpt.resolve(gpt.Spec(), 5_000, DataShape("tokens", toy.VOCAB), 32)
+    base = toy.spec(n_steps=30, precision=precision, lr_rule="mup", eval_every=10)
+    run = msgspec.structs.replace(base, family="gpt", family_version=gpt.version, shape=shape)
+    recorder = toy.Recorder()
+    assert run_one(toy.task(tmp_path / "a", run), recorder, toy.Commands()).state is RunState.FINISHED
+    assert run_one(toy.task(tmp_path / "b", run), toy.Recorder(), toy.StopAfter(13)).state is RunState.INTERRUPTED
+    assert run_one(toy.task(tmp_path / "b", run), toy.Recorder(), toy.Commands()).state is RunState.FINISHED
+    assert toy.same_weights(tmp_path / "a", tmp_path / "b")
+    assert recorder.of(Facts)[0].values["precision"] == precision
+    assert recorder.curve("val/loss")[30] < recorder.curve("train/loss")[1] - 0.5
+
+
 def test_compilation_that_fails_falls_back(
     finished: tuple[Path, toy.Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,305 @@
+"""Scale: loss and capabilities against size, the law with its interval, and what the law leaves over."""
+
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QCheckBox, QComboBox, QSplitter, QTabWidget, QVBoxLayout, QWidget
+
+from engine.errors import KnownError
+from engine.figures.builders import build
+from engine.figures.ticks import format_number
+from engine.i18n import mark, tr
+from lab_app import law_words
+from lab_app.context import Context
+from lab_app.models.catalog import Catalog
+from lab_app.page import Page
+from lab_app.plots.figure_view import FigureView
+from lab_app.widgets.basic import Elided, button, clear, column, frame, row, scrolled, text_label
+from lab_app.widgets.table import Column, RowsModel, Table
+
+if TYPE_CHECKING:
+    from engine.figures.model import Figure
+    from engine.store.rows import EvaluationRow
+
+LOSS = ("language-modelling", "loss")
+CONVENTIONS = {"non-embedding": mark("without embeddings"), "all": mark("all parameters")}
+WIDE = 980
+"""Width from which the law stands beside the plot instead of below it."""
+REBUILD_MS = 250
+
+
+class Shown:
+    """What one read of the store gave."""
+
+    def __init__(self) -> None:
+        self.figure: Figure | None = None
+        self.residuals: Figure | None = None
+        self.law: dict[str, Any] | None = None
+        self.choices: list[tuple[str, str]] = []
+        self.problem = ""
+
+
+class ScalePage(Page):
+    """Figures are built by the engine off the window's thread; this page only draws them."""
+
+    name = "scale"
+    title = mark("Scale")
+    icon = "scale"
+    export_wanted = Signal(str, dict)
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        super().__init__(context, catalog)
+        self.metric: tuple[str, str] = LOSS
+        self.convention = context.settings.text("scale/convention", "non-embedding")
+        self.shown = Shown()
+        self._make_widgets()
+        self._lay_out()
+        self._soon = QTimer(self, singleShot=True, interval=REBUILD_MS)
+        self._soon.timeout.connect(self.rebuild)
+        self._connect()
+        self._speak()
+        self.rebuild()
+
+    def entered(self) -> None:
+        self.rebuild()
+
+    @property
+    def figure_name(self) -> str:
+        """The name of the figure in view, as the exporter knows it."""
+        return "loss-vs-params" if self.metric == LOSS else "capability-vs-params"
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Its options."""
+        found: dict[str, object] = {"convention": self.convention}
+        if self.metric != LOSS:
+            found |= {"capability": self.metric[0], "metric": self.metric[1]}
+        return found
+
+    def show_metric(self, capability: str, metric: str) -> None:
+        """Show a metric of a capability."""
+        self.metric = (capability, metric)
+        self.rebuild()
+
+    def switch_convention(self) -> None:
+        """Count parameters the other way."""
+        self.convention = "all" if self.convention == "non-embedding" else "non-embedding"
+        self.context.settings.put("scale/convention", self.convention)
+        self.convention_box.setCurrentIndex(self.convention_box.findData(self.convention))
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Read the store and draw again."""
+        study, metric, convention = self.context.selection.study, self.metric, self.convention
+        name, options, reader = self.figure_name, self.options, self.context.reader()
+
+        def work() -> Shown:
+            shown = Shown()
+            shown.choices = _choices(reader.evaluations(study, final_only=True))
+            try:
+                shown.figure = build(reader, name, study, **options)
+                shown.law = reader.law(study) if metric == LOSS else None
+                if shown.law is not None:
+                    shown.residuals = build(reader, "residuals", study, convention=convention)
+            except KnownError as error:
+                shown.problem = str(error)
+            return shown
+
+        if study:
+            self.context.jobs.run(work, self._show, slot="scale")
+        else:
+            self._show(Shown())
+
+    def _make_widgets(self) -> None:
+        theme = self.context.theme
+        self.heading = Elided("title")
+        self.metric_box, self.convention_box = QComboBox(), QComboBox()
+        self.metric_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.metric_box.setMinimumContentsLength(18)
+        for name in CONVENTIONS:
+            self.convention_box.addItem("", name)
+        self.convention_box.setCurrentIndex(max(0, self.convention_box.findData(self.convention)))
+        self.log_x, self.log_y = QCheckBox(), QCheckBox()
+        self.export = button(primary=True)
+        self.labels = [text_label("muted") for _ in range(2)]
+        self.view, self.residuals = FigureView(theme), FigureView(theme)
+        self.residuals.legend_shown = False
+        self.residuals.setFixedHeight(150)
+        self.problem = text_label("muted", wrap=True)
+        self.problem.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.table_model = RowsModel()
+        self.table = Table(self.table_model)
+        self.law_title, self.equation = text_label("heading"), text_label("number", wrap=True, selectable=True)
+        self.law_box: QVBoxLayout = column(spacing=7)
+        self.caption = text_label("caption", wrap=True, selectable=True)
+
+    def _lay_out(self) -> None:
+        bar = row(
+            self.labels[0],
+            self.metric_box,
+            self.labels[1],
+            self.convention_box,
+            self.log_x,
+            self.log_y,
+            None,
+            self.export,
+        )
+        self.plots = QWidget()
+        self.residual_frame = frame("plain", column(self.residuals, margins=(6, 4, 6, 2)))
+        main = frame("plain", column(self.view, self.problem, margins=(8, 8, 8, 4)))
+        self.plots.setLayout(column(main, self.residual_frame, spacing=8))
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(self.plots, "")
+        self.tabs.addTab(self.table, "")
+        inside = QWidget()
+        inside.setLayout(
+            column(self.law_title, self.equation, self.law_box, self.caption, None, spacing=8, margins=(14, 12, 14, 12))
+        )
+        self.law_frame = frame("plain", column(scrolled(inside)))
+        self.split = QSplitter(Qt.Orientation.Vertical)
+        self.split.addWidget(self.tabs)
+        self.split.addWidget(self.law_frame)
+        self.split.setChildrenCollapsible(False)
+        self.split.setStretchFactor(0, 1)
+        self.setLayout(column(self.heading, bar, self.split, spacing=8, margins=(18, 12, 18, 12)))
+        self.layout().setStretch(2, 1)
+
+    def _connect(self) -> None:
+        self.metric_box.activated.connect(lambda _: self.show_metric(*self.metric_box.currentData().split("/", 1)))
+        self.convention_box.activated.connect(lambda _: self._choose_convention())
+        for box in (self.log_x, self.log_y):
+            box.toggled.connect(lambda _: self.view.set_log(self.log_x.isChecked(), self.log_y.isChecked()))
+        self.view.scales_changed.connect(self.view.fit)
+        self.export.clicked.connect(lambda _: self.export_wanted.emit(self.figure_name, self.options))
+        self.context.selection.study_changed.connect(lambda _: self._soon.start())
+        self.catalog.changed.connect(lambda: self.isVisible() and self._soon.start())
+        self.context.bridge.ticked.connect(lambda tick: tick.evaluations and self.isVisible() and self._soon.start())
+        self.context.theme.changed.connect(self._show_law)
+        self.context.language.changed.connect(self._retranslate)
+
+    def _choose_convention(self) -> None:
+        if self.convention_box.currentData() != self.convention:
+            self.switch_convention()
+
+    def _show(self, shown: Shown) -> None:
+        self.shown = shown
+        study = self.catalog.study(self.context.selection.study)
+        self.heading.setText(study.title if study is not None else tr("No study chosen"))
+        self._show_choices()
+        self.view.show_figure(shown.figure)
+        self.view.setVisible(shown.figure is not None)
+        self.problem.setVisible(shown.figure is None)
+        self.problem.setText(shown.problem or tr("Choose a study on the left, or start one on the Home page."))
+        self.export.setEnabled(shown.figure is not None)
+        self.residuals.show_figure(shown.residuals)
+        self.residual_frame.setVisible(shown.residuals is not None)
+        for box, log in ((self.log_x, self.view.x_log), (self.log_y, self.view.y_log)):
+            box.blockSignals(True)
+            box.setChecked(log)
+            box.blockSignals(False)
+        self._show_table()
+        self._show_law()
+
+    def _show_choices(self) -> None:
+        self.metric_box.clear()
+        for capability, metric in [LOSS, *(c for c in self.shown.choices if c != LOSS)]:
+            self.metric_box.addItem(_title(capability, metric), f"{capability}/{metric}")
+        self.metric_box.setCurrentIndex(max(0, self.metric_box.findData("/".join(self.metric))))
+
+    def _show_table(self) -> None:
+        figure = self.shown.figure
+        rows = figure.table()[1] if figure is not None else []
+
+        def cell(number: int) -> Column:
+            title = (tr("Series"), figure.x.label if figure else "x", figure.y.label if figure else "y")
+            head = (*title, tr("Lower"), tr("Upper"))[number]
+            return Column(head, lambda r: _cell(r[number]), number=number > 0)
+
+        self.table_model.set_columns([cell(i) for i in range(5)])
+        self.table_model.set_rows(rows)
+        self.table.fit()
+
+    def _show_law(self) -> None:
+        clear(self.law_box)
+        figure, law = self.shown.figure, self.shown.law
+        self.caption.setText(figure.caption if figure is not None else "")
+        self.law_frame.setVisible(figure is not None)
+        facts = figure.provenance.get("law") if figure is not None else None
+        if law is None or facts is None:
+            self.equation.hide()
+            self.law_title.setText(tr("What is shown"))
+            if figure is not None and self.metric == LOSS:
+                said = text_label("muted", wrap=True)
+                said.setText(tr("A law is fitted when all runs are finished and there are at least four sizes."))
+                self.law_box.addWidget(said)
+            return
+        # Under the other convention the figure holds a fit of its own.
+        law = {**law, **facts}
+        self.law_title.setText(tr("The law in words"))
+        self.equation.setText(law_words.equation(law))
+        self.equation.show()
+        for sentence in law_words.sentences(law):
+            said = text_label(wrap=True, selectable=True)
+            said.setText(sentence)
+            self.law_box.addWidget(said)
+        for warning in law_words.warnings(law):
+            self.law_box.addWidget(self._warning(warning))
+
+    def _warning(self, text: str) -> QWidget:
+        theme = self.context.theme
+        sign, said = text_label(), text_label("warn", wrap=True, selectable=True)
+        sign.setPixmap(theme.pixmap("warning", theme.colors.warn, 16))
+        sign.setAlignment(Qt.AlignmentFlag.AlignTop)
+        said.setText(text)
+        holder = QWidget()
+        holder.setLayout(row(sign, said, spacing=6))
+        holder.layout().setStretch(1, 1)
+        return holder
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        wide = event.size().width() >= WIDE
+        wanted = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
+        if self.split.orientation() != wanted:
+            self.split.setOrientation(wanted)
+            self.split.setSizes([700, 300] if wide else [420, 150])
+        super().resizeEvent(event)
+
+    def _retranslate(self) -> None:
+        self._speak()
+        self.rebuild()
+
+    def _speak(self) -> None:
+        self.labels[0].setText(tr("Show"))
+        self.labels[1].setText(tr("against"))
+        self.metric_box.setAccessibleName(tr("Metric"))
+        self.convention_box.setAccessibleName(tr("How parameters are counted"))
+        for number, text in enumerate(CONVENTIONS.values()):
+            self.convention_box.setItemText(number, tr(text))
+        self.log_x.setText(tr("log x"))
+        self.log_y.setText(tr("log y"))
+        self.export.setText(tr("Export figure…"))
+        self.tabs.setTabText(0, tr("Plot"))
+        self.tabs.setTabText(1, tr("Table"))
+        self.table.setAccessibleName(tr("The plotted values"))
+
+
+def _choices(rows: "list[EvaluationRow]") -> list[tuple[str, str]]:
+    return list(dict.fromkeys((r.capability, r.metric) for r in sorted(rows, key=lambda r: (r.capability, r.metric))))
+
+
+def _title(capability: str, metric: str) -> str:
+    from engine.capabilities import capabilities
+
+    if capability not in capabilities:
+        return f"{capability}: {metric}"
+    found = capabilities[capability]
+    titles = {m.name: m.title for m in found.metrics}
+    return f"{tr(found.title)}: {tr(titles.get(metric, metric))}"
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    return format_number(value) if isinstance(value, float) else str(value)
