@@ -175,3 +175,12 @@ def test_the_bundled_font_draws_chinese_and_comes_with_its_licence() -> None:
     chinese = {c for p in (GUIDE / "zh_CN").glob("*.md") for c in p.read_text(encoding="utf-8") if "一" <= c <= "鿿"}
     assert [c for c in sorted(chinese) if ord(c) not in letters] == []
     assert "SIL OPEN FONT LICENSE" in (ROOT / "resources" / "fonts" / "OFL.txt").read_text(encoding="utf-8")
+
+
+def test_no_test_has_left_a_family_source_or_capability_behind() -> None:
+    from engine.capabilities import capabilities
+    from engine.families import families
+    from engine.sources import sources
+
+    for registry in (families, sources, capabilities):
+        assert {type(registry[name]).__module__.split(".")[0] for name in registry} == {"engine"}

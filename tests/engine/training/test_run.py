@@ -102,7 +102,7 @@ def test_a_finished_run_that_is_run_again_is_the_same(tmp_path: Path) -> None:
 
 def _train_in_child(folder: str) -> None:
     run = toy.spec(n_steps=400, checkpoint_seconds=0.05, eval_every=50)
-    run_one(toy.task(Path(folder), run), toy.Recorder(lambda _: time.sleep(0.01)), toy.Commands())
+    toy.run_toy(toy.task(Path(folder), run), toy.Recorder(lambda _: time.sleep(0.01)), toy.Commands())
 
 
 def test_sigkill_and_resume_ends_with_the_same_weights(tmp_path: Path) -> None:

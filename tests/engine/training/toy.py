@@ -1,5 +1,6 @@
 """A family and a source small enough that a test trains a hundred steps in a blink."""
 
+import contextlib
 import os
 import signal
 import time
@@ -125,14 +126,23 @@ class ToySource(Source):
 
 
 def register() -> None:
-    """Make both known in this process, once."""
+    """Make both known in this process, for good: what a worker process does for itself."""
     if "toy" not in families:
         families.register("toy")(ToyFamily)
     if "toy-text" not in sources:
         sources.register("toy-text")(ToySource)
 
 
-register()
+@contextlib.contextmanager
+def registered() -> Iterator[None]:
+    """Both are known inside and gone afterwards: tests share a process with those of the documentation."""
+    register()
+    try:
+        yield
+    finally:
+        families._items.pop("toy")
+        sources._items.pop("toy-text")
+
 
 TRAINING = ResolvedTraining(
     context=32, batch_size=8, micro_batch_size=8, n_steps=120, tokens=120 * 256, optimizer="adamw", learning_rate=0.01,
@@ -230,9 +240,10 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 def run_toy(task: Task, reporter: Any, control: Any) -> Outcome:
-    """The real thing; importing this module in a worker has registered the toys."""
+    """The real thing, in whatever process."""
     from engine.training.run import run_one
 
+    register()
     return run_one(task, reporter, control)
 
 
