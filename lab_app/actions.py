@@ -10,16 +10,17 @@ from lab_app.commands import ACTIONS, MENUS, Action
 from lab_app.language import Language
 from lab_app.theme import MODES, Theme
 
-class Actions:
-    """The table as ``QAction``s of one window, retranslated and recoloured as the rest."""
 
-    def __init__(self, window: QWidget, language: Language, theme: Theme) -> None:
+class Actions:
+    """The table as ``QAction``s of one window; ``deeds`` has a method for every id."""
+
+    def __init__(self, window: QWidget, deeds: object, language: Language, theme: Theme) -> None:
         self._window, self._language, self._theme = window, language, theme
         self.by_id: dict[str, QAction] = {}
         self.menus: dict[str, QMenu] = {}
         self._keep: list[QActionGroup] = []
         for entry in ACTIONS:
-            self._make(entry, getattr(window, entry.id))
+            self._make(entry, getattr(deeds, entry.id))
 
     def all(self) -> list[QAction]:
         """Every action in the order of the table, then the pages, panels, languages and schemes."""

@@ -94,4 +94,3 @@ class StatusBar(QStatusBar):
 def _tokens_per_step(live: object) -> float:
     progress = getattr(live, "progress", None)
     return progress.tokens_seen / progress.step if progress is not None and progress.step else 0.0
-

@@ -1,31 +1,20 @@
-"""The main window: the chain of pages in the middle, panels around it, and what the actions do."""
+"""The main window: the chain of pages in the middle, panels around it, and what is remembered of them."""
 
-import shlex
-from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QByteArray, QSize, Qt, QUrl, Signal
-from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import (
-    QDockWidget,
-    QFileDialog,
-    QInputDialog,
-    QMainWindow,
-    QMessageBox,
-    QStackedWidget,
-    QToolBar,
-    QWidget,
-)
+from PySide6.QtCore import QByteArray, QSize, Qt, Signal
+from PySide6.QtGui import QAction, QCloseEvent, QGuiApplication
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QMessageBox, QStackedWidget, QToolBar, QWidget
 
 from engine.errors import KnownError
 from engine.events import RunState
 from engine.i18n import LANGUAGES, mark, tr
 from engine.store.rows import RunRow, StudyRow
-from engine.study import StudySpec, load_study, to_toml_table
-from engine.tables import to_toml, write_table
+from engine.study import StudySpec
 from lab_app.actions import Actions
 from lab_app.commands import ACTIONS
 from lab_app.context import Context
+from lab_app.deeds import Deeds
 from lab_app.docks.hardware import HardwareDock
 from lab_app.docks.inspector import InspectorDock
 from lab_app.docks.log import LogDock
@@ -80,7 +69,8 @@ class MainWindow(QMainWindow):
         self.hardware = HardwareDock(context, sensors)
         self.status = StatusBar(context, catalog)
         self.setStatusBar(self.status)
-        self.actions_table = Actions(self, context.language, context.theme)
+        self.deeds = Deeds(self, context)
+        self.actions_table = Actions(self, self.deeds, context.language, context.theme)
         self.docks = self._make_docks()
         self._make_menus()
         self._make_toolbar()
@@ -198,12 +188,12 @@ class MainWindow(QMainWindow):
                 from lab_app.pages.monitor import MonitorPage
 
                 page = MonitorPage(self.context, self.catalog)
-                page.export_wanted.connect(self._export)
+                page.export_wanted.connect(self.deeds.export)
             case _:
                 from lab_app.pages.scale import ScalePage
 
                 page = ScalePage(self.context, self.catalog)
-                page.export_wanted.connect(self._export)
+                page.export_wanted.connect(self.deeds.export)
         return page
 
     # -- what it remembers --------------------------------------------------------------------------------------
@@ -218,6 +208,10 @@ class MainWindow(QMainWindow):
         self.context.selection.choose_study(settings.text("last/study"))
         page = settings.text("last/page", "home")
         self.show_page(page if page in PAGES else "home")
+
+    def reset_layout(self) -> None:
+        """Put all panels back where they were at first."""
+        self.restoreState(self._first_layout, LAYOUT_VERSION)
 
     def remember(self) -> None:
         """Put what the next start wants into the settings."""
@@ -303,17 +297,17 @@ class MainWindow(QMainWindow):
 
     # -- what is chosen -----------------------------------------------------------------------------------------
 
-    def _study(self) -> StudyRow | None:
+    def study(self) -> StudyRow | None:
         return self.catalog.study(self.context.selection.study)
 
-    def _runs(self) -> list[RunRow]:
+    def runs(self) -> list[RunRow]:
         """The runs an action is about: the chosen run, else all of the chosen study."""
         run = self.catalog.run(self.context.selection.run)
         return [run] if run is not None else self.catalog.runs(self.context.selection.study)
 
     def _enable(self) -> None:
         by_id = self.actions_table.by_id
-        study, runs = self._study(), self._runs()
+        study, runs = self.study(), self.runs()
         for name in (
             "duplicate_study save_study rename_study edit_notes trash_study copy_command export_figure export_results"
             " show_loss show_capability switch_convention export_curves"
@@ -353,169 +347,3 @@ class MainWindow(QMainWindow):
             done = bool(runs) and all(run.state == RunState.FINISHED for run in runs)
             page = "scale" if done else "monitor"
         self.show_page(page)
-
-    # -- the actions, in the order of the table -----------------------------------------------------------------
-
-    def new_study(self) -> None:
-        self.show_page("train")
-
-    def open_study(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, tr("Open study file"), "", "TOML (*.toml)")
-        if path:
-            try:
-                self.edit_study(load_study(path))
-            except KnownError as error:
-                self.show_error(error)
-
-    def duplicate_study(self) -> None:
-        self.edit_study(self.context.reader().study_spec(self.context.selection.study))
-
-    def save_study(self) -> None:
-        spec = self.context.reader().study_spec(self.context.selection.study)
-        path, _ = QFileDialog.getSaveFileName(self, tr("Save study"), f"{spec.name}.toml", "TOML (*.toml)")
-        if path:
-            self._write(lambda: Path(path).write_text(to_toml(to_toml_table(spec)), encoding="utf-8"))
-
-    def export_figure(self) -> None:
-        page: Any = self.pages.get("scale")
-        if self.page_name == "monitor":
-            self._export("loss-curves", {})
-        elif page is not None and self.page_name == "scale":
-            self._export(page.figure_name, page.options)
-        else:
-            self._export("loss-vs-params", {})
-
-    def export_results(self) -> None:
-        study = self.context.selection.study
-        kinds = "CSV (*.csv);;Parquet (*.parquet)"
-        path, _ = QFileDialog.getSaveFileName(self, tr("Export results"), f"{study}.csv", kinds)
-        if path:
-            kind = "parquet" if path.endswith(".parquet") else "csv"
-            self._write(lambda: write_table(self.context.reader(), study, Path(path), kind))
-
-    def settings(self) -> None:
-        from lab_app.dialogs.settings import SettingsDialog
-
-        dialog = SettingsDialog(self.context, self)
-        dialog.language.activated.connect(lambda _: self.use_language(dialog.language.currentData()))
-        dialog.theme.activated.connect(lambda _: self.use_theme(dialog.theme.currentData()))
-        dialog.exec()
-        dialog.deleteLater()
-
-    def quit(self) -> None:
-        self.close()
-
-    def undo(self) -> None:
-        self.context.operations.undo_stack.undo()
-
-    def redo(self) -> None:
-        self.context.operations.undo_stack.redo()
-
-    def rename_study(self) -> None:
-        study = self._study()
-        if study is not None:
-            title, sure = QInputDialog.getText(self, tr("Rename study"), tr("Title"), text=study.title)
-            if sure:
-                self.context.operations.rename(study, title)
-
-    def edit_notes(self) -> None:
-        self.docks["inspector"].show()
-        self.docks["inspector"].raise_()
-        self.inspector.tabs.setCurrentIndex(1)
-        self.inspector.notes.setFocus()
-
-    def trash_study(self) -> None:
-        study = self._study()
-        if study is None:
-            return
-        if any(run.state in ("running", "paused", "queued") for run in self.catalog.runs(study.id)):
-            self.note.say(tr("This study still has runs in the queue. Cancel them first."))
-            return
-        self.context.operations.trash(study)
-        self.context.selection.choose_study("")
-
-    def open_trash(self) -> None:
-        titles = {f"{study.title} ({study.id})": study for study in self.catalog.trashed}
-        names = list(titles)
-        chosen, sure = QInputDialog.getItem(self, tr("Restore from trash"), tr("Study"), names, 0, False)
-        if sure and chosen in titles:
-            self.context.operations.trash(titles[chosen], False)
-
-    def copy_command(self) -> None:
-        spec = self.context.reader().study_spec(self.context.selection.study)
-        home = shlex.quote(str(self.context.lab.home))
-        QGuiApplication.clipboard().setText(f"python main.py run {shlex.quote(spec.name)} --home {home}")
-        self.status.showMessage(tr("Copied."), 3000)
-
-    def search_runs(self) -> None:
-        self.docks["studies"].show()
-        self.studies.focus_search()
-
-    def full_screen(self) -> None:
-        full = not self.isFullScreen()
-        for part in (*self.docks.values(), self.toolbar):
-            if full:
-                part.setProperty("was-shown", not part.isHidden())
-                part.hide()
-            elif part.property("was-shown"):
-                part.show()
-        self.showFullScreen() if full else self.showNormal()
-        self.actions_table.by_id["full_screen"].setChecked(full)
-
-    def reset_layout(self) -> None:
-        self.restoreState(self._first_layout, LAYOUT_VERSION)
-
-    def start(self) -> None:
-        self.context.operations.resume(self._runs())
-
-    def pause(self) -> None:
-        self.context.operations.pause(self._runs())
-
-    def cancel(self) -> None:
-        runs = [run for run in self._runs() if run.state in ("queued", "running", "paused", "interrupted")]
-        box = QMessageBox(self)
-        box.setWindowTitle(tr("Cancel"))
-        box.setText(tr("End {n} runs for good?", n=len(runs)))
-        box.setInformativeText(tr("What was measured so far is kept. To go on later, pause them instead."))
-        end = box.addButton(tr("End them"), QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton(tr("Keep them"), QMessageBox.ButtonRole.RejectRole)
-        box.exec()
-        if box.clickedButton() is end:
-            self.context.operations.cancel(runs)
-
-    def pause_all(self) -> None:
-        self.context.operations.pause(self.catalog.active())
-
-    def resume_all(self) -> None:
-        wanted = [run for run in self.catalog.waiting() if run.state in ("paused", "interrupted")]
-        self.context.operations.resume(wanted)
-
-    def show_loss(self) -> None:
-        page: Any = self.show_page("scale")
-        page.show_metric("language-modelling", "loss")
-
-    def show_capability(self) -> None:
-        page: Any = self.show_page("scale")
-        other = [choice for choice in page.shown.choices if choice[0] != "language-modelling"]
-        if other:
-            page.show_metric(*other[0])
-
-    def switch_convention(self) -> None:
-        page: Any = self.show_page("scale")
-        page.switch_convention()
-
-    def export_curves(self) -> None:
-        self._export("loss-curves", {})
-
-    def palette(self) -> Any:  # type: ignore[override]
-        raise NotImplementedError
-
-    def open_home(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.context.lab.home)))
-
-    def help(self) -> None:
-        from lab_app.dialogs.help import HelpDialog
-
-        dialog = HelpDialog(self.actions_table.all(), self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.show()

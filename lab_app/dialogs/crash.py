@@ -81,6 +81,17 @@ def diagnostics(home: Path, text: str = "") -> str:
     return "\n".join([*lines, "", text]).strip()
 
 
+def end_of_log(home: Path, n_bytes: int = 20_000) -> str:
+    """The last lines of the program's log; empty where there is none."""
+    try:
+        with (home / LOG).open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - n_bytes))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 class CrashDialog(QDialog):
     """Says that something went wrong and that training goes on; the text can be copied."""
 
