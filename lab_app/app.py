@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import signal
 import sys
 import threading
@@ -81,7 +82,7 @@ class Loader(QObject):
 
     def _load(self) -> None:
         try:
-            import engine.training.session
+            importlib.import_module("engine.training.session")
         except Exception as error:  # noqa: BLE001 - handed to the window's thread, which shows it
             self.failed.emit(error)
         else:

@@ -1,6 +1,7 @@
 """What studies cost on this machine: a first guess at once, the engine's measured plan when nothing trains."""
 
 import json
+import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 GUESS_CORES = 2
 """Cores of the machine that ``budget.cpu_seconds`` was measured on."""
+PACE = "pace/"
 
 
 class Costs:
@@ -31,8 +33,7 @@ class Costs:
         known = self._known.get(self._key(study))
         if known is not None:
             return known, True
-        cores = psutil.cpu_count(logical=False) or GUESS_CORES
-        return study.budget.cpu_seconds * GUESS_CORES / max(GUESS_CORES, min(cores, len(study.ladder.seeds) * 8)), False
+        return study.budget.cpu_seconds * self._pace(), False
 
     def measure(self, study: StudySpec, done: Callable[[], None]) -> None:
         """Have the engine plan the study in a job, unless that is known or something trains now."""
@@ -50,10 +51,19 @@ class Costs:
         def keep(seconds: float | None) -> None:
             if seconds is not None:
                 self._known[self._key(study)] = seconds
+                self._known[PACE + study.name] = seconds / study.budget.cpu_seconds
                 self._context.settings.put("costs", json.dumps(self._known))
                 done()
 
         self._context.warmth.when_warm(lambda: self._context.jobs.run(work, keep))
+
+    def _pace(self) -> float:
+        """This machine's time over that of the one budgets were measured on: as measured, else by its cores."""
+        paces = [pace for name, pace in self._known.items() if name.startswith(PACE)]
+        if paces:
+            return statistics.median(paces)
+        cores = psutil.cpu_count(logical=False) or GUESS_CORES
+        return GUESS_CORES / max(GUESS_CORES, min(cores, 16))
 
     @staticmethod
     def _key(study: StudySpec) -> str:

@@ -22,6 +22,7 @@ class StatusBar(QStatusBar):
         super().__init__()
         self._context, self._catalog = context, catalog
         self.setSizeGripEnabled(False)
+        self.setContentsMargins(10, 0, 10, 0)
         self.activity, self.left, self.speed, self.memory, self.offline, self.saved = (text_label() for _ in range(6))
         for label in (self.activity, self.left, self.speed, self.memory):
             self.addWidget(label)

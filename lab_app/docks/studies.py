@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QHeaderView, QLineEdit, QTreeView, QWidget
 from engine.i18n import mark
 from lab_app.context import Context
 from lab_app.models.catalog import Catalog
-from lab_app.models.studies import EYE, ID_ROLE, LOSS, NAME, STATE, StudiesFilter, StudiesModel
+from lab_app.models.studies import EYE, ID_ROLE, NAME, STATE, StudiesFilter, StudiesModel
 from lab_app.widgets.basic import column
 
 
@@ -61,7 +61,6 @@ class StudiesDock(QWidget):
         header.setMinimumSectionSize(26)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(STATE, QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(LOSS, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(EYE, QHeaderView.ResizeMode.Fixed)
         self.tree.setColumnWidth(EYE, 26)
 

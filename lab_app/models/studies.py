@@ -1,4 +1,4 @@
-"""Studies and their runs as a tree: name, state, loss, and the eye that hides a run from the plots."""
+"""Studies and their runs as a tree: name, state or loss, and the eye that hides a run from the plots."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Index = QModelIndex | QPersistentModelIndex
 ROOT = QModelIndex()
-NAME, STATE, LOSS, EYE = range(4)
+NAME, STATE, EYE = range(3)
+COUNTED = ("running", "paused")
+"""States in which how far a run is says more than the word."""
 ID_ROLE = Qt.ItemDataRole.UserRole + 1
 """(study id, run id); run id 0 for a study."""
 
@@ -86,11 +88,11 @@ class StudiesModel(QAbstractItemModel):
         return len(self._rows[parent.row()][1]) if parent.internalId() == 0 and parent.column() == 0 else 0
 
     def columnCount(self, parent: Index = ROOT) -> int:
-        return 4
+        return 3
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if role == Qt.ItemDataRole.DisplayRole:
-            return [tr("Study"), tr("State"), tr("Loss"), ""][section]
+            return [tr("Study"), tr("State or loss"), ""][section]
         return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -109,11 +111,12 @@ class StudiesModel(QAbstractItemModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             if column == NAME:
                 return f"{study.title}  {' '.join(f'#{tag}' for tag in study.tags)}".strip()
-            return {STATE: f"{words.state(state)} {done}/{len(runs)}"}.get(column, "")
+            if column != STATE:
+                return ""
+            whole = f"{done}/{len(runs)}"
+            return f"{words.state(state)} {whole}" if role == Qt.ItemDataRole.AccessibleTextRole else whole
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{study.title}\n{study.id}" + (f"\n\n{study.notes}" if study.notes else "")
-        if role == Qt.ItemDataRole.FontRole and column == NAME:
-            return None
+            return f"{study.title}\n{study.id}\n{words.state(state)}" + (f"\n\n{study.notes}" if study.notes else "")
         return self._decoration(state, column, role, {run.id for run in runs})
 
     def _run(self, run: "RunRow", column: int, role: int) -> Any:
@@ -121,13 +124,21 @@ class StudiesModel(QAbstractItemModel):
             if column == NAME:
                 varied = "".join(f" · {k.rsplit('.', 1)[-1]} {v}" for k, v in run.variant.items())
                 return f"{words.count(run.n_params_non_embedding)}{varied} · " + tr("seed {seed}", seed=run.seed)
-            if column == STATE:
-                share = f" {self._catalog.fraction(run):.0%}" if run.state in ("running", "paused") else ""
-                return words.state(run.state) + share
-            return words.value(run.val_loss) if column == LOSS and run.val_loss is not None else ""
+            return self._standing(run, role) if column == STATE else ""
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(line for line in (run.label, run.error, run.remedy) if line)
+            return "\n".join(line for line in (run.label, words.state(run.state), run.error, run.remedy) if line)
         return self._decoration(run.state, column, role, {run.id})
+
+    def _standing(self, run: "RunRow", role: int) -> str:
+        """The loss of a finished run, how far one under way is, else its state in a word."""
+        word = words.state(run.state)
+        if run.state == "finished" and run.val_loss is not None:
+            short = words.value(run.val_loss)
+        elif run.state in COUNTED:
+            short = f"{self._catalog.fraction(run):.0%}"
+        else:
+            return word
+        return f"{word}, {short}" if role == Qt.ItemDataRole.AccessibleTextRole else short
 
     def _decoration(self, state: str, column: int, role: int, runs: set[int]) -> Any:
         if role == Qt.ItemDataRole.DecorationRole and column == STATE:
@@ -140,8 +151,6 @@ class StudiesModel(QAbstractItemModel):
             return tr("Show in plots or hide")
         if role == Qt.ItemDataRole.ForegroundRole and column == STATE:
             return QColor(self._theme.state_color(state))
-        if role == Qt.ItemDataRole.TextAlignmentRole and column == LOSS:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
 
 

@@ -118,6 +118,7 @@ class MonitorPage(Page):
         self.export = button()
         self.loss = Plot(theme)
         self.small = {key: Plot(theme) for key in SMALL}
+        self.small_titles = {key: text_label("caption") for key in SMALL}
         for plot in self.small.values():
             plot.getViewBox().setXLink(self.loss.getViewBox())
         self.runs = RowsModel(key=lambda run: run.id)
@@ -147,8 +148,11 @@ class MonitorPage(Page):
         grid.setSpacing(8)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.addWidget(frame("plain", column(self.loss, margins=(6, 6, 6, 4))), 0, 0, 1, 3)
-        for number, plot in enumerate(self.small.values()):
-            grid.addWidget(frame("plain", column(plot, margins=(4, 4, 4, 2))), 1, number)
+        # Their names stand above them: beside such low plots they would not fit.
+        for number, (key, plot) in enumerate(self.small.items()):
+            grid.addWidget(
+                frame("plain", column(self.small_titles[key], plot, spacing=0, margins=(6, 5, 6, 2))), 1, number
+            )
         grid.setRowStretch(0, 5)
         grid.setRowStretch(1, 3)
         plots = QWidget()
@@ -304,8 +308,8 @@ class MonitorPage(Page):
         self.empty.setText(tr("Choose a study on the left, or start one on the Home page."))
         self.empty.setVisible(study is None)
         self.runs.set_rows(runs)
-        self.table.setColumnWidth(0, 104)
-        self.table.setColumnWidth(1, 96)
+        self.table.setColumnWidth(0, 96)
+        self.table.setColumnWidth(1, 72)
 
     def _chosen(self) -> None:
         numbers = self.table.chosen()
@@ -359,7 +363,8 @@ class MonitorPage(Page):
         label = tr(AXES[self.axis.currentData()])
         self.loss.set_titles(label, tr("Loss (nats per token)"), "count")
         for key, plot in self.small.items():
-            plot.set_titles("", tr(SMALL[key]), "count", "count" if key == "tokens_per_second" else "number")
+            self.small_titles[key].setText(tr(SMALL[key]))
+            plot.set_titles("", "", "count", "count" if key == "tokens_per_second" else "number")
 
     def _speak(self) -> None:
         theme = self.context.theme
@@ -385,13 +390,13 @@ class MonitorPage(Page):
         self.runs.set_columns(
             [
                 Column(tr("Parameters"), _name, icon=self._swatch, tip=lambda run: run.label),
+                Column(tr("Val. loss"), self._last, number=True),
                 Column(
                     tr("State"),
                     lambda run: words.state(run.state),
                     icon=lambda run: theme.icon(f"state-{run.state}", theme.state_color(run.state)),
                     color=lambda run: theme.state_color(run.state),
                 ),
-                Column(tr("Val. loss"), self._last, number=True),
             ]
         )
         self._title_axes()

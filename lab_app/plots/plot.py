@@ -22,7 +22,9 @@ DASHES = {
     "dotted": Qt.PenStyle.DotLine,
     "dashdot": Qt.PenStyle.DashDotLine,
 }
-PIXELS_PER_TICK = {"bottom": 70, "left": 34}
+PIXELS_PER_TICK = {"bottom": 70, "left": 28}
+FEWEST_TICKS = 3
+"""Fewer leave a log axis of less than a decade without a second number to read a ratio from."""
 
 
 class Axis(pg.AxisItem):
@@ -39,7 +41,7 @@ class Axis(pg.AxisItem):
         # What is raised in here is swallowed by Qt in the midst of painting and may crash: never raise.
         if not (math.isfinite(low) and math.isfinite(high)) or high <= low or size <= 0:
             return []
-        most = max(2, int(size / PIXELS_PER_TICK[self.side]))
+        most = max(FEWEST_TICKS, int(size / PIXELS_PER_TICK[self.side]))
         if not self.log:
             found = linear_ticks(low, high, most)
         elif not -300 < low < high < 300:
