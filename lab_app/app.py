@@ -130,19 +130,23 @@ class Program(QObject):
         """Show the window and stay until it is closed and everything is saved. Returns the exit code."""
         asyncio.get_running_loop().set_exception_handler(self._task_failed)
         before = self._listen_to_signals()
+        self.open()
+        QTimer.singleShot(50, self.loader.start)  # after the first picture: importing holds the interpreter
+        try:
+            await self._closing.wait()
+            return await self.leave()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.recorder.close()
+
+    def open(self) -> None:
+        """Show the window and let it follow what happens; needs no event loop of asyncio."""
         self.window.show()
         if not self.context.settings.flag("seen"):
             self._welcome()
         self.context.bridge.start()
         self.window.hardware.start()
-        QTimer.singleShot(50, self.loader.start)  # after the first picture: importing holds the interpreter
-        try:
-            await self._closing.wait()
-            return await self._leave()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self.recorder.close()
 
     # -- the first start ----------------------------------------------------------------------------------------
 
@@ -191,7 +195,8 @@ class Program(QObject):
 
     # -- the way out --------------------------------------------------------------------------------------------
 
-    async def _leave(self) -> int:
+    async def leave(self) -> int:
+        """Save everything and close the lab and the window. Returns the exit code."""
         context = self.context
         self.window.hardware.stop()
         running = any(run.state in (RunState.RUNNING, RunState.PAUSED) for run in self.catalog.active())
