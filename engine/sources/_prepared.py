@@ -1,6 +1,5 @@
 """Tokenised text ready for training: two memory-mapped files of ids, read by step."""
 
-import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -102,11 +101,12 @@ class PreparedText:
         """Text of a token sequence; separators are shown as line breaks."""
         return self._open_tokenizer().decode(tokens)
 
-    def write_hf_tokenizer(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` and its config, which plain ``AutoTokenizer`` reads, mapping text to equal ids."""
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.tokenizer_path, folder / TOKENIZER_FILE)
-        _tokenizers.write_config(self.kind, folder)
+    def tokenizer_files(self) -> dict[str, str]:
+        """``tokenizer.json`` and its config by name: plain ``AutoTokenizer`` reads them and gives equal ids."""
+        return {
+            TOKENIZER_FILE: self.tokenizer_path.read_text(encoding="utf-8"),
+            "tokenizer_config.json": _tokenizers.config(self.kind),
+        }
 
     def _open_tokenizer(self) -> _tokenizers.Tokenizer:
         if self._tokenizer is None:

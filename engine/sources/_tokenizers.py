@@ -114,12 +114,12 @@ def write_byte_tokenizer(file: Path) -> None:
     tokenizer.save(str(file))
 
 
-def write_config(kind: str, folder: Path) -> None:
-    """``tokenizer_config.json``, so that plain ``AutoTokenizer.from_pretrained(folder)`` reads the tokenizer."""
-    config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+def config(kind: str) -> str:
+    """The text of ``tokenizer_config.json``, with which plain ``AutoTokenizer.from_pretrained`` reads the tokenizer."""
+    settings: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if kind == "bpe":
-        config["eos_token"] = END_OF_TEXT
-    (folder / "tokenizer_config.json").write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2))
+        settings["eos_token"] = END_OF_TEXT
+    return msgspec.json.format(msgspec.json.encode(settings), indent=2).decode() + "\n"
 
 
 def token_dtype(spec: TextSpec) -> type[np.uint8] | type[np.uint16]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,15 @@ class Prepared(Protocol):
 
     def decode(self, tokens: NDArray[np.integer[Any]]) -> str:
         """Text of a token sequence, for samples; raises ``TypeError`` where the data is not text."""
+        ...
+
+
+@runtime_checkable
+class TokenisedText(Protocol):
+    """Prepared data that is text, and so has a tokenizer to go with a finished model."""
+
+    def tokenizer_files(self) -> dict[str, str]:
+        """Text of each file, by name, that transformers' ``AutoTokenizer`` reads."""
         ...
 
 

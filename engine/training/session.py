@@ -15,6 +15,7 @@ from engine.families import families
 from engine.families.base import build_for
 from engine.i18n import tr
 from engine.sources import sources
+from engine.sources.base import TokenisedText
 from engine.study import ExecutionSpec, convert, spec_hash
 from engine.task import Outcome, Task
 from engine.training import checkpoint as ck
@@ -335,5 +336,9 @@ class Session:
         self.teller.phase(PhaseName.SAVING)
         self._write_weights(run, ck.WEIGHTS, "weights")
         ck.write_text(self.task.folder / ck.MODEL, msgspec.json.format(msgspec.json.encode(self.spec)).decode())
+        if isinstance(prepared, TokenisedText):
+            # Beside the weights: a model must outlive the cache that its data came from.
+            for name, text in prepared.tokenizer_files().items():
+                ck.write_text(self.task.folder / name, text)
         modality = self.source.shape(self._data).modality
         final_evaluations(run.model, self.spec, prepared, run.device, self.teller, modality)

@@ -181,7 +181,8 @@ def test_text_survives_and_plain_transformers_agrees(folder: Path, cache: Path, 
     LlamaConfig(vocab_size=300, hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(
         tmp_path / "hf"
     )
-    prepared.write_hf_tokenizer(tmp_path / "hf")
+    for name, content in prepared.tokenizer_files().items():
+        (tmp_path / "hf" / name).write_text(content, encoding="utf-8")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
     for text in ("def f(x):\n\treturn  x\n", " size 12 ", "héllo 大模型 🙂\r\n", "<0x41> <s> </s> <unk>", ""):
         ids = prepared.encode(text)
