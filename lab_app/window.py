@@ -102,9 +102,9 @@ class MainWindow(QMainWindow):
         docks["queue"].raise_()
         self.setCorner(Qt.Corner.BottomLeftCorner, LEFT)
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
-        self.resizeDocks([docks["studies"], docks["inspector"]], [258, 270], Qt.Orientation.Horizontal)
+        self.resizeDocks([docks["studies"], docks["inspector"]], [236, 252], Qt.Orientation.Horizontal)
         self.resizeDocks([docks["inspector"], docks["hardware"]], [420, 230], Qt.Orientation.Vertical)
-        self.resizeDocks([docks["queue"]], [140], Qt.Orientation.Vertical)
+        self.resizeDocks([docks["queue"]], [118], Qt.Orientation.Vertical)
         return docks
 
     def _make_menus(self) -> None:

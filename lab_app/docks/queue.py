@@ -63,7 +63,6 @@ class QueueDock(QWidget):
         self._delegate = ProgressDelegate(self.model, catalog, context)
         self.table.setItemDelegateForColumn(PROGRESS, self._delegate)
         self.empty = text_label("muted")
-        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.buttons = [
             self._button("resume", mark("Resume or try again"), self.resume),
             self._button("pause", mark("Pause"), self.pause),
@@ -71,8 +70,10 @@ class QueueDock(QWidget):
             self._button("up", mark("Earlier in the queue"), lambda: self.shift(-1)),
             self._button("down", mark("Later in the queue"), lambda: self.shift(1)),
         ]
-        side = column(*self.buttons, None, spacing=2)
-        self.setLayout(row(side, column(self.table, self.empty, spacing=0), spacing=4, margins=(4, 4, 4, 4)))
+        # A row, not a column: an empty queue should take no more of the window than its buttons need.
+        top = row(*self.buttons, self.empty, None, spacing=2)
+        self.setLayout(column(top, self.table, spacing=2, margins=(6, 2, 6, 4)))
+        self.table.setMinimumHeight(60)
         say = context.language.say
         say(self, self.table.setAccessibleName, mark("Queue of runs"))
         say(self, self.empty.setText, mark("Nothing is running or waiting."))

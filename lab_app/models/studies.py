@@ -123,7 +123,10 @@ class StudiesModel(QAbstractItemModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             if column == NAME:
                 varied = "".join(f" · {k.rsplit('.', 1)[-1]} {v}" for k, v in run.variant.items())
-                return f"{words.count(run.n_params_non_embedding)}{varied} · " + tr("seed {seed}", seed=run.seed)
+                seed = (
+                    tr("seed {seed}", seed=run.seed) if role == Qt.ItemDataRole.AccessibleTextRole else f"#{run.seed}"
+                )
+                return f"{words.count(run.n_params_non_embedding)}{varied} {seed}"
             return self._standing(run, role) if column == STATE else ""
         if role == Qt.ItemDataRole.ToolTipRole:
             return "\n".join(line for line in (run.label, words.state(run.state), run.error, run.remedy) if line)

@@ -154,7 +154,7 @@ class MonitorPage(Page):
                 frame("plain", column(self.small_titles[key], plot, spacing=0, margins=(6, 5, 6, 2))), 1, number
             )
         grid.setRowStretch(0, 5)
-        grid.setRowStretch(1, 3)
+        grid.setRowStretch(1, 2)
         plots = QWidget()
         plots.setLayout(grid)
         self.split = QSplitter(Qt.Orientation.Horizontal)

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 LOSS = ("language-modelling", "loss")
 CONVENTIONS = {"non-embedding": mark("without embeddings"), "all": mark("all parameters")}
-WIDE = 980
+WIDE = 640
 """Width from which the law stands beside the plot instead of below it."""
+LAW_WIDTH = 272
 REBUILD_MS = 250
+RESIDUALS = 1
+"""The tab of the residuals, there only where there is a law."""
 
 
 class Shown:
@@ -124,8 +127,6 @@ class ScalePage(Page):
         self.export = button(primary=True)
         self.labels = [text_label("muted") for _ in range(2)]
         self.view, self.residuals = FigureView(theme), FigureView(theme)
-        self.residuals.legend_shown = False
-        self.residuals.setFixedHeight(150)
         self.problem = text_label("muted", wrap=True)
         self.problem.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.table_model = RowsModel()
@@ -145,13 +146,10 @@ class ScalePage(Page):
             None,
             self.export,
         )
-        self.plots = QWidget()
-        self.residual_frame = frame("plain", column(self.residuals, margins=(6, 4, 6, 2)))
-        main = frame("plain", column(self.view, self.problem, margins=(8, 8, 8, 4)))
-        self.plots.setLayout(column(main, self.residual_frame, spacing=8))
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.addTab(self.plots, "")
+        self.tabs.addTab(frame("plain", column(self.view, self.view.legend, self.problem, margins=(8, 8, 8, 6))), "")
+        self.tabs.addTab(frame("plain", column(self.residuals, margins=(8, 8, 8, 4))), "")
         self.tabs.addTab(self.table, "")
         inside = QWidget()
         inside.setLayout(
@@ -194,7 +192,7 @@ class ScalePage(Page):
         self.problem.setText(shown.problem or tr("Choose a study on the left, or start one on the Home page."))
         self.export.setEnabled(shown.figure is not None)
         self.residuals.show_figure(shown.residuals)
-        self.residual_frame.setVisible(shown.residuals is not None)
+        self.tabs.setTabVisible(RESIDUALS, shown.residuals is not None)
         for box, log in ((self.log_x, self.view.x_log), (self.log_y, self.view.y_log)):
             box.blockSignals(True)
             box.setChecked(log)
@@ -263,7 +261,7 @@ class ScalePage(Page):
         wanted = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
         if self.split.orientation() != wanted:
             self.split.setOrientation(wanted)
-            self.split.setSizes([700, 300] if wide else [420, 150])
+            self.split.setSizes([event.size().width() - LAW_WIDTH, LAW_WIDTH] if wide else [420, 150])
         super().resizeEvent(event)
 
     def _retranslate(self) -> None:
@@ -281,7 +279,8 @@ class ScalePage(Page):
         self.log_y.setText(tr("log y"))
         self.export.setText(tr("Export figure…"))
         self.tabs.setTabText(0, tr("Plot"))
-        self.tabs.setTabText(1, tr("Table"))
+        self.tabs.setTabText(RESIDUALS, tr("Residuals"))
+        self.tabs.setTabText(2, tr("Table"))
         self.table.setAccessibleName(tr("The plotted values"))
 
 

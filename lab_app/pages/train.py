@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QStackedWidget, QWidget
 
 from engine.errors import KnownError
@@ -21,6 +21,8 @@ from lab_app.wizard.estimate import EstimateStep, ReviewStep
 from lab_app.wizard.ladder import LadderStep
 from lab_app.wizard.question import QuestionStep
 from lab_app.wizard.training import TrainingStep
+
+STEP_HEIGHT = 38
 
 
 class TrainPage(Page):
@@ -49,7 +51,9 @@ class TrainPage(Page):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.stack = QStackedWidget()
         for step in self.steps:
-            self.list.addItem(QListWidgetItem())
+            item = QListWidgetItem()
+            item.setSizeHint(QSize(0, STEP_HEIGHT))  # the style sheet's padding is not part of Qt's own hint
+            self.list.addItem(item)
             holder = QWidget()
             holder.setLayout(column(step, None, margins=(4, 4, 12, 4)))
             self.stack.addWidget(scrolled(holder))

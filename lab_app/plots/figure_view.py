@@ -9,10 +9,10 @@ from PySide6.QtWidgets import QToolTip, QWidget
 from engine.figures.model import Band, Figure, Line, Series
 from engine.figures.palette import ordered
 from engine.figures.ticks import format_count, format_number
+from lab_app.plots.legend import Entry, Legend
 from lab_app.plots.plot import DASHES, SYMBOLS, Plot
 from lab_app.theme import Theme, mix
 
-CORNERS = {"upper right": (-12, 10), "upper left": (12, 10), "lower right": (-12, -12), "lower left": (12, -12)}
 NEAR_PIXELS = 12
 
 
@@ -22,7 +22,9 @@ class FigureView(Plot):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(theme, parent)
         self.figure: Figure | None = None
-        self.legend_shown = True
+        self.legend = Legend(theme)
+        """For whoever shows the figure to place below it."""
+        self._entries: list[Entry] = []
         self._placed: list[tuple[Series, np.ndarray, np.ndarray]] = []
         self.scales_changed.connect(self.redraw)
         theme.changed.connect(self.redraw)
@@ -46,31 +48,21 @@ class FigureView(Plot):
         item = self.getPlotItem()
         item.clear()
         self._placed = []
-        if self.legend is not None:
-            self.legend.clear()
+        self._entries = []
         figure = self.figure
         if figure is None:
+            self.legend.set_entries([])
             return
-        if self.legend_shown:
-            corner = CORNERS.get(figure.legend_at, self._free_corner(figure))
-            self.add_legend(corner)
         for band in figure.bands:
             self._band(band)
         for line in figure.lines:
             self._line(line)
         for series in figure.series:
             self._series(series)
+        self.legend.set_entries(self._entries)
         for axis in self.axes.values():
             axis.picture = None
             axis.update()
-
-    def _free_corner(self, figure: Figure) -> tuple[int, int]:
-        """Above where the last points are low, below where they are high."""
-        drawn = [series for series in figure.series if len(series.y)]
-        if not drawn:
-            return CORNERS["upper right"]
-        longest = max(drawn, key=lambda series: len(series.y))
-        return CORNERS["upper right" if longest.y[-1] <= longest.y[0] else "upper left"]
 
     def _color(self, color: str, shade: float | None = None, alpha: float = 1.0) -> QColor:
         dark = self._theme.dark
@@ -87,15 +79,15 @@ class FigureView(Plot):
     def _band(self, band: Band) -> None:
         x, lo = self.place(band.x, band.lo)
         _, hi = self.place(band.x, band.hi)
-        edges = [pg.PlotDataItem(x, y, pen=None) for y in (lo, hi)]
+        # A PlotDataItem without a pen keeps no path to fill, and an empty one at the origin spoils the range.
+        edges = [pg.PlotCurveItem(x, y, pen=pg.mkPen(None)) for y in (lo, hi)]
         brush = pg.mkBrush(self._color(band.color, alpha=0.2))
         fill = pg.FillBetweenItem(*edges, brush=brush)
         fill.setZValue(-20)
         for part in (*edges, fill):
             self.getPlotItem().addItem(part)
-        if band.legend and self.legend is not None:
-            sample = pg.PlotDataItem(pen=pg.mkPen(self._color(band.color, alpha=0.3), width=8))
-            self.legend.addItem(sample, band.name)
+        if band.legend:
+            self._entries.append(Entry(band.name, brush=brush))
 
     def _line(self, line: Line) -> None:
         log = self.y_log if line.horizontal else self.x_log
@@ -106,8 +98,8 @@ class FigureView(Plot):
         drawn = pg.InfiniteLine(at, angle=0 if line.horizontal else 90, pen=pen)
         drawn.setZValue(-10)
         self.getPlotItem().addItem(drawn)
-        if line.legend and line.name and self.legend is not None:
-            self.legend.addItem(pg.PlotDataItem(pen=pen), line.name)
+        if line.legend and line.name:
+            self._entries.append(Entry(line.name, pen))
 
     def _series(self, series: Series) -> None:
         x, y = self.place(series.x, series.y)
@@ -116,22 +108,25 @@ class FigureView(Plot):
         crowded = series.line and len(x) > 30
         symbol = SYMBOLS.get(series.marker) if not crowded else None
         width = 1 if len(x) > 200 else 1.8
+        pen = pg.mkPen(color, width=width, style=DASHES[series.dash]) if series.line else None
+        symbol_pen = pg.mkPen(color, width=1.3) if symbol else None
+        brush = pg.mkBrush(self._theme.colors.surface if series.hollow else color) if symbol else None
         self._error_bars(series, x, y, color)
         item = pg.PlotDataItem(
             x,
             y,
-            pen=pg.mkPen(color, width=width, style=DASHES[series.dash]) if series.line else None,
+            pen=pen,
             symbol=symbol,
             symbolSize=size,
-            symbolPen=pg.mkPen(color, width=1.3) if symbol else None,
-            symbolBrush=pg.mkBrush(self._theme.colors.surface if series.hollow else color) if symbol else None,
+            symbolPen=symbol_pen,
+            symbolBrush=brush,
             antialias=len(x) <= 200,
             connect="finite",
         )
         item.setZValue(5 if series.faint else 10 if symbol else 7)
         self.getPlotItem().addItem(item)
-        if series.legend and series.name and self.legend is not None:
-            self.legend.addItem(item, series.name)
+        if series.legend and series.name:
+            self._entries.append(Entry(series.label or series.name, pen, symbol, symbol_pen, brush))
         self._placed.append((series, x, y))
 
     def _error_bars(self, series: Series, x: np.ndarray, y: np.ndarray, color: QColor) -> None:

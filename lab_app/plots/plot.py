@@ -7,7 +7,7 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QColor, QFont, QMouseEvent
+from PySide6.QtGui import QFont, QMouseEvent
 from PySide6.QtWidgets import QWidget
 
 from engine.figures.ticks import format_count, format_number, linear_ticks, log_ticks
@@ -23,7 +23,7 @@ DASHES = {
     "dashdot": Qt.PenStyle.DashDotLine,
 }
 PIXELS_PER_TICK = {"bottom": 70, "left": 28}
-FEWEST_TICKS = 3
+FEWEST_TICKS = 4
 """Fewer leave a log axis of less than a decade without a second number to read a ratio from."""
 
 
@@ -68,10 +68,9 @@ class Plot(pg.PlotWidget):
         self.setMenuEnabled(False)
         self.hideButtons()
         self.getPlotItem().showGrid(x=True, y=True, alpha=0.25)
-        self.setMinimumSize(160, 110)
+        self.setMinimumSize(140, 84)
         self.setFrameShape(self.Shape.NoFrame)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.legend: pg.LegendItem | None = None
         theme.changed.connect(self.restyle)
         self.restyle()
 
@@ -106,14 +105,6 @@ class Plot(pg.PlotWidget):
         """The points where they are drawn."""
         return (log10(x) if self.x_log else x), (log10(y) if self.y_log else y)
 
-    def add_legend(self, offset: tuple[int, int]) -> pg.LegendItem:
-        """A legend in a corner: a negative offset counts from the right or from below."""
-        if self.legend is None:
-            self.legend = self.getPlotItem().addLegend(offset=offset, verSpacing=-4, labelTextSize="9pt")
-            self._style_legend()
-        self.legend.setOffset(offset)
-        return self.legend
-
     def fit(self) -> None:
         """Show everything and keep showing it as it grows."""
         self.getViewBox().enableAutoRange()
@@ -130,7 +121,6 @@ class Plot(pg.PlotWidget):
             axis.setTickFont(font)
             axis.setLabel(self._titles[side], color=colors.muted)
             axis.showLabel(bool(self._titles[side]))
-        self._style_legend()
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         self.fit()
@@ -155,16 +145,3 @@ class Plot(pg.PlotWidget):
             box.translateBy(shift[0] * area.width(), shift[1] * area.height())
         else:
             super().keyPressEvent(event)
-
-    def _style_legend(self) -> None:
-        if self.legend is None:
-            return
-        colors = self._theme.colors
-        ground = QColor(colors.surface)
-        ground.setAlpha(215)
-        self.legend.setBrush(pg.mkBrush(ground))
-        self.legend.setPen(pg.mkPen(None))
-        self.legend.setLabelTextColor(QColor(colors.text))
-        for sample, label in self.legend.items:
-            label.setText(label.text, color=colors.text)
-            sample.update()

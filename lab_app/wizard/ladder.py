@@ -107,6 +107,7 @@ class LadderStep(base.Step):
     def _lay_out(self) -> None:
         self.model_group.setLayout(column(row(self.labels[0], self.family, None), self.form_box, spacing=10))
         form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow(self.labels[1], self.sizes)
         for line in (self.low, self.high):
             line.setMaximumWidth(80)
