@@ -87,7 +87,7 @@ class Deeds:
     def rename_study(self) -> None:
         study = self._window.study()
         if study is not None:
-            title, sure = QInputDialog.getText(self._window, tr("Rename study"), tr("Title"), text=study.title)
+            title, sure = QInputDialog.getText(self._window, tr("Rename study"), tr("Title"), text=study.shown_title)
             if sure:
                 self._context.operations.rename(study, title)
 
@@ -108,7 +108,7 @@ class Deeds:
         self._context.selection.choose_study("")
 
     def open_trash(self) -> None:
-        titles = {f"{study.title} ({study.id})": study for study in self._window.catalog.trashed}
+        titles = {f"{study.shown_title} ({study.id})": study for study in self._window.catalog.trashed}
         names = list(titles)
         chosen, sure = QInputDialog.getItem(self._window, tr("Restore from trash"), tr("Study"), names, 0, False)
         if sure and chosen in titles:

@@ -83,7 +83,7 @@ class Operations(QObject):
 
     def rename(self, study: "StudyRow", title: str) -> None:
         """Change a study's title, undoably."""
-        if title.strip() and title.strip() != study.title:
+        if title.strip() and title.strip() != study.shown_title:
             self._edit(tr("Rename"), study.id, mutations.rename, title.strip(), study.title)
 
     def notes(self, study: "StudyRow", text: str) -> None:

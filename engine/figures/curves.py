@@ -88,7 +88,7 @@ def _figure(
     known = {"train/loss", "val/loss"}
     return Figure(
         id="loss-curves",
-        title=tr("Loss while training: {study}", study=reader.study(study_id).title),
+        title=tr("Loss while training: {study}", study=reader.study(study_id).shown_title),
         x=labels[x],
         y=Axis(y_label if key in known else key, "log"),
         series=tuple(series),

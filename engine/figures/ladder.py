@@ -46,7 +46,7 @@ def loss_vs_params(
         series = law_series + series  # what came is drawn over what was predicted
     return Figure(
         id="loss-vs-params",
-        title=tr("Loss against size: {study}", study=reader.study(study_id).title),
+        title=tr("Loss against size: {study}", study=reader.study(study_id).shown_title),
         x=Axis(convention_words(convention), "log", "count"),
         y=Axis(metric_words("language-modelling", metric), "log"),
         series=tuple(series),
@@ -77,7 +77,7 @@ def residuals(reader: Reader, study_id: str, convention: str = "non-embedding") 
     (points,) = _groups(runs, away, convention).values()
     return Figure(
         id="residuals",
-        title=tr("What the law leaves over: {study}", study=reader.study(study_id).title),
+        title=tr("What the law leaves over: {study}", study=reader.study(study_id).shown_title),
         x=Axis(convention_words(convention), "log", "count"),
         y=Axis(tr("Loss above the law (%)")),
         series=tuple(_points("", points, 0, law.heldout_size)),
@@ -107,7 +107,7 @@ def capability_vs_params(
     loss_like = capability == "language-modelling"
     return Figure(
         id="capability-vs-params",
-        title=tr("Capability against size: {study}", study=reader.study(study_id).title),
+        title=tr("Capability against size: {study}", study=reader.study(study_id).shown_title),
         x=Axis(convention_words(convention), "log", "count"),
         y=Axis(metric_words(capability, metric), "log" if loss_like else "linear"),
         series=tuple(series),

@@ -1,10 +1,12 @@
 """What the reader hands out: one frozen struct per table, with the columns' names."""
 
 import json
+from functools import lru_cache
 
 import msgspec
 
-from engine.study import Scalar
+from engine.i18n import language
+from engine.study import Scalar, StudySpec
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,17 @@ class StudyRow(Row, frozen=True, kw_only=True):
     notes: str
     tags: tuple[str, ...]
     trashed: float | None
+
+    @property
+    def shown_title(self) -> str:
+        """The title in the language in use; one that a person gave stands as it was given."""
+        return _translated(self.title, self.spec_json, language())
+
+
+@lru_cache(maxsize=512)
+def _translated(title: str, spec_json: str, words: str) -> str:
+    spec = msgspec.json.decode(spec_json, type=StudySpec)
+    return spec.text("title", words) if title == spec.title else title
 
 
 class RunRow(Row, frozen=True, kw_only=True):

@@ -71,7 +71,7 @@ class InspectorDock(QWidget):
             self._shown = None
             return
         self._show_texts(study)
-        self.heading.setText(run.label if run is not None else study.title)
+        self.heading.setText(run.label if run is not None else study.shown_title)
         shown = (study.id, run.id if run else 0, run.state if run else "")
         self._show_state(study, run)
         if shown == self._shown:

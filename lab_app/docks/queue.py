@@ -155,7 +155,7 @@ class QueueDock(QWidget):
 
         def study(run: "RunRow") -> str:
             found = catalog.study(run.study_id)
-            return found.title if found is not None else run.study_id
+            return found.shown_title if found is not None else run.study_id
 
         def left(run: "RunRow") -> str:
             return words.duration(catalog.live(run.id).seconds_left) if run.state == RunState.RUNNING else ""

@@ -110,13 +110,15 @@ class StudiesModel(QAbstractItemModel):
         done = sum(run.state == "finished" for run in runs)
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             if column == NAME:
-                return f"{study.title}  {' '.join(f'#{tag}' for tag in study.tags)}".strip()
+                return f"{study.shown_title}  {' '.join(f'#{tag}' for tag in study.tags)}".strip()
             if column != STATE:
                 return ""
             whole = f"{done}/{len(runs)}"
             return f"{words.state(state)} {whole}" if role == Qt.ItemDataRole.AccessibleTextRole else whole
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{study.title}\n{study.id}\n{words.state(state)}" + (f"\n\n{study.notes}" if study.notes else "")
+            return f"{study.shown_title}\n{study.id}\n{words.state(state)}" + (
+                f"\n\n{study.notes}" if study.notes else ""
+            )
         return self._decoration(state, column, role, {run.id for run in runs})
 
     def _run(self, run: "RunRow", column: int, role: int) -> Any:

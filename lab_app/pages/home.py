@@ -191,14 +191,14 @@ class HomePage(Page):
         done = sum(run.state == RunState.FINISHED for run in runs)
         theme = self.context.theme
         name = QToolButton()
-        name.setText(study.title)
+        name.setText(study.shown_title)
         name.setIcon(theme.icon("chart", theme.colors.accent))
         name.setToolButtonStyle(name.toolButtonStyle().ToolButtonTextBesideIcon)
         page = "scale" if runs and done == len(runs) else "monitor"
         name.clicked.connect(lambda _: self.open_wanted.emit(study.id, page))
         said = text_label("caption")
         said.setText(tr("{done} of {n} runs · {when}", done=done, n=len(runs), when=_when(study.created)))
-        name.setAccessibleName(f"{study.title}, {said.text()}")
+        name.setAccessibleName(f"{study.shown_title}, {said.text()}")
         holder = QWidget()
         holder.setLayout(row(name, None, said))
         return holder

@@ -304,7 +304,7 @@ class MonitorPage(Page):
     def _refresh_list(self) -> None:
         runs = self.catalog.runs(self.study)
         study = self.catalog.study(self.study)
-        self.heading.setText(study.title if study is not None else tr("No study chosen"))
+        self.heading.setText(study.shown_title if study is not None else tr("No study chosen"))
         self.empty.setText(tr("Choose a study on the left, or start one on the Home page."))
         self.empty.setVisible(study is None)
         self.runs.set_rows(runs)

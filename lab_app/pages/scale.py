@@ -184,7 +184,7 @@ class ScalePage(Page):
     def _show(self, shown: Shown) -> None:
         self.shown = shown
         study = self.catalog.study(self.context.selection.study)
-        self.heading.setText(study.title if study is not None else tr("No study chosen"))
+        self.heading.setText(study.shown_title if study is not None else tr("No study chosen"))
         self._show_choices()
         self.view.show_figure(shown.figure)
         self.view.setVisible(shown.figure is not None)
