@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engine.capabilities import capabilities
 from engine.errors import InputError
 from engine.i18n import tr
 from engine.store import RunRow
@@ -30,7 +31,16 @@ def metric_words(capability: str, metric: str) -> str:
             return tr("Validation loss (nats per token)")
         if metric == "bits_per_byte":
             return tr("Validation bits per byte")
-    return f"{capability.replace('-', ' ')}: {metric.replace('_', ' ')}"
+    return metric_title(capability, metric)
+
+
+def metric_title(capability: str, metric: str) -> str:
+    """Capability and metric by their titles; names as they are where the program no longer knows them."""
+    if capability not in capabilities:
+        return f"{capability}: {metric}"
+    found = capabilities[capability]
+    titles = {known.name: known.title for known in found.metrics}
+    return tr("{capability}: {metric}", capability=tr(found.title), metric=tr(titles.get(metric, metric)))
 
 
 def standard_error(values: list[float]) -> float | None:

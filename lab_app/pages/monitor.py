@@ -94,7 +94,7 @@ class MonitorPage(Page):
         self._load_samples()
         self.loss.fit()
         for plot in self.small.values():
-            plot.fit()
+            plot.getViewBox().enableAutoRange(axis="y")
 
     def _make_widgets(self) -> None:
         theme, settings = self.context.theme, self.context.settings
@@ -119,8 +119,6 @@ class MonitorPage(Page):
         self.loss = Plot(theme)
         self.small = {key: Plot(theme) for key in SMALL}
         self.small_titles = {key: text_label("caption") for key in SMALL}
-        for plot in self.small.values():
-            plot.getViewBox().setXLink(self.loss.getViewBox())
         self.runs = RowsModel(key=lambda run: run.id)
         self.table = Table(self.runs)
         self.samples = QPlainTextEdit()
@@ -175,6 +173,7 @@ class MonitorPage(Page):
         self.smooth_box.valueChanged.connect(self.smooth.setValue)
         self.smooth.valueChanged.connect(lambda _: self._changed_view())
         self.export.clicked.connect(lambda _: self.export_wanted.emit("loss-curves", {"x": self.axis.currentData()}))
+        self.loss.getViewBox().sigXRangeChanged.connect(self._follow)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._chosen())
         selection = self.context.selection
         selection.study_changed.connect(lambda study: self.isVisible() and self.show_study(study))
@@ -255,6 +254,11 @@ class MonitorPage(Page):
         self.loss_lines[run_id].draw(axis, share, self.raw.isChecked() and len(self.curves) <= RAW_RUNS)
         for key in SMALL:
             self.metric_lines[run_id, key].draw(axis, 0.0 if key == "lr" else max(share, 0.01))
+
+    def _follow(self, _: object, ends: tuple[float, float]) -> None:
+        """The small plots show what the large one does; pyqtgraph's own link would align them by pixels."""
+        for plot in self.small.values():
+            plot.setXRange(*ends, padding=0)
 
     def _draw_all(self) -> None:
         self._dirty.clear()

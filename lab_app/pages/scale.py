@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QSplitter, QTabWidget, QVBox
 from engine.errors import KnownError
 from engine.figures.builders import build
 from engine.figures.ticks import format_number
+from engine.figures.words import metric_title
 from engine.i18n import mark, tr
 from lab_app import law_words
 from lab_app.context import Context
@@ -203,7 +204,7 @@ class ScalePage(Page):
     def _show_choices(self) -> None:
         self.metric_box.clear()
         for capability, metric in [LOSS, *(c for c in self.shown.choices if c != LOSS)]:
-            self.metric_box.addItem(_title(capability, metric), f"{capability}/{metric}")
+            self.metric_box.addItem(metric_title(capability, metric), f"{capability}/{metric}")
         self.metric_box.setCurrentIndex(max(0, self.metric_box.findData("/".join(self.metric))))
 
     def _show_table(self) -> None:
@@ -286,16 +287,6 @@ class ScalePage(Page):
 
 def _choices(rows: "list[EvaluationRow]") -> list[tuple[str, str]]:
     return list(dict.fromkeys((r.capability, r.metric) for r in sorted(rows, key=lambda r: (r.capability, r.metric))))
-
-
-def _title(capability: str, metric: str) -> str:
-    from engine.capabilities import capabilities
-
-    if capability not in capabilities:
-        return f"{capability}: {metric}"
-    found = capabilities[capability]
-    titles = {m.name: m.title for m in found.metrics}
-    return f"{tr(found.title)}: {tr(titles.get(metric, metric))}"
 
 
 def _cell(value: object) -> str:
