@@ -151,9 +151,10 @@ def _resolve_cell(study: StudySpec, size: int, index: int, variant: dict[str, Sc
     shape_of_data = source.shape(data)
     _check_modality(family, source, shape_of_data)
     training = study.training
+    _check_context(source, shape_of_data, training.context)
     shape = dict(family.resolve(model, size, shape_of_data, training.context))
     counts = family.counts(shape, training.context)
-    resolved = resolve_training(training, counts)
+    resolved = resolve_training(training, counts, shape_of_data.n_train_items)
     return RunSpec(
         study=study.name,
         kind=study.kind,
@@ -189,18 +190,33 @@ def _check_modality(family: Family, source: Source, data: DataShape) -> None:
         )
 
 
+def _check_context(source: Source, data: DataShape, context: int) -> None:
+    if context < data.min_context:
+        raise StudyError(
+            tr(
+                "training.context: one item of {source} takes {needed} tokens, and {context} are given.",
+                source=source.name,
+                needed=data.min_context,
+                context=context,
+            )
+        )
+
+
 def memory_bytes(counts: Counts, training: ResolvedTraining) -> int:
     """Bytes of weights, gradients, optimizer state and of what the backward pass of one micro-batch keeps."""
     activations = counts.activation_bytes_per_token * training.micro_batch_size * training.context
     return int(counts.n_params * BYTES_PER_PARAM + activations)
 
 
-def resolve_training(training: TrainingSpec, counts: Counts) -> ResolvedTraining:
-    """Fill in steps, warm-up, decay and how often to evaluate for a model of this size."""
-    micro = training.micro_batch_size or training.batch_size
-    if training.batch_size % micro:
+def resolve_training(training: TrainingSpec, counts: Counts, n_train_items: int = 0) -> ResolvedTraining:
+    """Fill in batch, steps, warm-up, decay and how often to evaluate for a model of this size."""
+    batch = training.batch_size or n_train_items
+    if not batch:
+        raise StudyError(tr("training.batch_size: 0 means every training item, and this source does not list them."))
+    micro = training.micro_batch_size or batch
+    if batch % micro:
         raise StudyError(tr("training.micro_batch_size: {micro} does not divide batch_size.", micro=micro))
-    per_step = training.batch_size * training.context
+    per_step = batch * training.context
     if training.steps is not None:
         n_steps = training.steps
     elif training.tokens is not None:
@@ -214,6 +230,7 @@ def resolve_training(training: TrainingSpec, counts: Counts) -> ResolvedTraining
         raise StudyError(tr("training.decay_fraction: warm-up and decay take more than the whole run."))
     kept = {f: getattr(training, f) for f in ResolvedTraining.__struct_fields__ if hasattr(training, f)}
     kept |= {
+        "batch_size": batch,
         "micro_batch_size": micro,
         "tokens": n_steps * per_step,
         "eval_every": max(1, round(training.eval_every_fraction * n_steps)),

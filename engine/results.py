@@ -67,7 +67,12 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
         "state": study_state([run.state for run in runs]),
         "runs": [run_document(run, final.get(run.id, ())) for run in runs],
         "law": reader.law(study_id),
-        "headline": {"capability": headline.capability, "metric": headline.metric, "by_size": by_size},
+        "headline": {
+            "capability": headline.capability,
+            "metric": headline.metric,
+            "by_size": by_size,
+            "by_variant": headline_by_variant(runs, final, headline.capability, headline.metric),
+        },
     }
 
 
@@ -89,9 +94,30 @@ def headline_by_size(
     runs: Sequence[Any], evaluations: Mapping[int, Sequence[Any]], capability: str, metric: str
 ) -> list[list[float | int | None]]:
     """``[n_params, mean, sd]`` over the seeds of each size, ascending; ``sd`` is None for one seed."""
+    plain = [run for run in runs if not json.loads(run.variant_json or "{}")]
+    return _mean_by_size(plain, evaluations, capability, metric)
+
+
+def headline_by_variant(
+    runs: Sequence[Any], evaluations: Mapping[int, Sequence[Any]], capability: str, metric: str
+) -> list[dict[str, Any]]:
+    """The same for each combination of what ``ladder.vary`` varies, in the order of the runs; empty without any."""
+    by_variant: dict[str, list[Any]] = defaultdict(list)
+    for run in runs:
+        if json.loads(run.variant_json or "{}"):
+            by_variant[run.variant_json].append(run)
+    return [
+        {"variant": json.loads(variant), "by_size": _mean_by_size(of, evaluations, capability, metric)}
+        for variant, of in by_variant.items()
+    ]
+
+
+def _mean_by_size(
+    runs: Sequence[Any], evaluations: Mapping[int, Sequence[Any]], capability: str, metric: str
+) -> list[list[float | int | None]]:
     values: dict[int, list[float]] = defaultdict(list)
     for run in runs:
-        if run.state != RunState.FINISHED or json.loads(run.variant_json or "{}"):
+        if run.state != RunState.FINISHED:
             continue
         found = [e.value for e in evaluations.get(run.id, ()) if (e.capability, e.metric) == (capability, metric)]
         if not found and (capability, metric) == ("language-modelling", "loss") and run.val_loss is not None:

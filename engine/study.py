@@ -51,8 +51,8 @@ class TrainingSpec(Strict, frozen=True, kw_only=True):
     tokens_per_param: PositiveFloat | None = None
     steps: Positive | None = None
     context: Positive = 64
-    batch_size: Positive = 16
-    """Sequences (or samples) per optimizer step, over all accumulated micro-batches."""
+    batch_size: Annotated[int, msgspec.Meta(ge=0)] = 16
+    """Sequences (or samples) per optimizer step, over all accumulated micro-batches; 0 takes every training item."""
     micro_batch_size: Positive | None = None
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: PositiveFloat = 0.01
@@ -97,6 +97,8 @@ class CapabilityUse(Strict, frozen=True, kw_only=True):
 
     name: str
     options: dict[str, Scalar] = {}
+    during_training: bool | msgspec.UnsetType = msgspec.UNSET
+    """Also measure it at every evaluation, as curves. Left out of the JSON where it is not given: ids stay."""
 
 
 class Headline(Strict, frozen=True, kw_only=True):

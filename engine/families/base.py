@@ -24,6 +24,10 @@ class DataShape:
     vocab_size: int = 0
     n_classes: int = 0
     sample_shape: tuple[int, ...] = ()
+    min_context: int = 0
+    """Tokens that a context must hold; 0 for data that can be cut anywhere."""
+    n_train_items: int = 0
+    """Training items where they are all listed, so that a batch can be all of them; 0 where they are not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class TrainState(msgspec.Struct, kw_only=True):
     """Sum of the training loss since the last evaluation, and over how many steps."""
     validation: list[tuple[int, float, float | None]] = []
     """(step, loss in nats per token, bits per byte or None) of every evaluation."""
+    tracked: list[tuple[str, int, float]] = []
+    """(metric, step, value) of the capabilities measured during training."""
 
 
 class Header(msgspec.Struct, kw_only=True, frozen=True):

@@ -101,16 +101,31 @@ def final_evaluations(
     teller.phase(PhaseName.EVALUATING, 1.0)
 
 
+def tracked_metrics(
+    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device
+) -> Iterator[tuple[str, float]]:
+    """``capability/metric`` and value of every capability that is to be measured during training."""
+    for use in spec.capabilities:
+        if use.during_training is True:
+            capability = capabilities[use.name]
+            with evaluating(model):
+                options = convert(dict(use.options), capability.Spec, use.name)
+                scores = capability.evaluate(options, under_test(model, spec, device), prepared)
+            yield from ((f"{use.name}/{score.metric}", score.value) for score in scores)
+
+
 def sample_text(model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device) -> str | None:
     """A prompt from the validation split and what the model makes of it; None where the data is not text.
 
-    Drawn at temperature 0.8 with a generator of the run's own, so that a resumed run draws the same.
+    Drawn at temperature 0.8 with a generator of the run's own, so that a resumed run draws the same. Where only
+    answers are scored, the prompt is the question and the likeliest answer is shown.
     """
     context = spec.training.context
     batch = next(iter(prepared.validation_batches(1, context, context)), None)
     if batch is None or "inputs" not in batch:
         return None
-    start = batch["inputs"][:1, : min(PROMPT_TOKENS, context)]
+    first, n_made = _answer_place(batch)
+    start = batch["inputs"][:1, : first + 1 if n_made else min(PROMPT_TOKENS, context)]
     try:
         prompt = prepared.decode(start[0])
     except TypeError:
@@ -118,12 +133,21 @@ def sample_text(model: nn.Module, spec: RunSpec, prepared: Prepared, device: tor
     tokens = torch.from_numpy(np.ascontiguousarray(start)).to(device)
     generator = torch.Generator(device=device).manual_seed(spec.seed)
     with evaluating(model):
-        for _ in range(SAMPLE_TOKENS):
+        for _ in range(n_made or SAMPLE_TOKENS):
             logits = model(tokens[:, -context:])[:, -1].float() / 0.8
-            drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            if n_made:
+                drawn = logits.argmax(-1, keepdim=True)
+            else:
+                drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
             tokens = torch.cat((tokens, drawn), dim=1)
     made = prepared.decode(tokens[0, start.shape[1] :].cpu().numpy())
     return f"{prompt}⟶{made}"
+
+
+def _answer_place(batch: Batch) -> tuple[int, int]:
+    """First position whose target is scored and how many are, of the first row; (0, 0) where all are."""
+    scored = np.flatnonzero(batch["targets"][0] >= 0)
+    return (int(scored[0]), len(scored)) if len(scored) and scored[0] else (0, 0)
 
 
 def tell_sample(

@@ -20,7 +20,7 @@ from engine.study import ExecutionSpec, convert, spec_hash
 from engine.task import Outcome, Task
 from engine.training import checkpoint as ck
 from engine.training.device import Placement, numerics, place
-from engine.training.evaluate import Validation, final_evaluations, tell_sample, to_tensors
+from engine.training.evaluate import Validation, final_evaluations, tell_sample, to_tensors, tracked_metrics
 from engine.training.kernels import choose_attention
 from engine.training.loop import Ending, Trainee, train
 from engine.training.optim import Optimizer
@@ -214,6 +214,8 @@ class Session:
         run.curve.repeat(self._resumed.tensors["curve"]["recent"].numpy())
         for step, loss, bits in run.state.validation:
             self._tell_validation(step, loss, bits)
+        for key, step, value in run.state.tracked:
+            self.teller.metric(key, step, value)
         self.teller.log(tr("Resumed from step {step}.", step=run.state.step))
         self._resumed = None  # its tensors are a second copy of the model
 
@@ -246,6 +248,9 @@ class Session:
         train_loss = run.curve.take_mean_loss()
         state.validation.append((state.step, loss, bits))
         self._tell_validation(state.step, loss, bits)
+        for key, value in tracked_metrics(run.model, run.spec, prepared, run.device):
+            state.tracked.append((key, state.step, value))
+            self.teller.metric(key, state.step, value)
         number = -(-state.step // training.eval_every)
         total = -(-training.n_steps // training.eval_every)
         if number * SAMPLES // total > (number - 1) * SAMPLES // total:
