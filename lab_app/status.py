@@ -9,7 +9,7 @@ from engine.i18n import tr
 from lab_app import words
 from lab_app.context import Context
 from lab_app.models.catalog import Catalog
-from lab_app.widgets.basic import text_label
+from lab_app.widgets.basic import restyle, text_label
 
 if TYPE_CHECKING:
     from lab_app.hardware import Reading
@@ -55,8 +55,10 @@ class StatusBar(QStatusBar):
         for label in (self.left, self.speed):
             label.setVisible(bool(label.text()))
         self._show_memory()
-        self.saved.setText(tr("All saved"))
-        self.saved.setToolTip(tr("Every measured value is in the data folder."))
+        problem = self._context.lab.store.writer.problem
+        self.saved.setText(tr("Not saved") if problem else tr("All saved"))
+        self.saved.setToolTip(str(problem) if problem else tr("Every measured value is in the data folder."))
+        restyle(self.saved, "role", "bad" if problem else "")
         self.offline.setText(tr("Offline"))
         self.offline.setToolTip(tr("The program makes no network connection."))
 

@@ -50,6 +50,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def problem(self) -> KnownError | None:
+        """What keeps events from being written now; None where everything is, or will be in a moment."""
+        with self._changed:
+            return self._error if isinstance(self._error, KnownError) else None
+
     def emit(self, event: Event) -> None:
         """Queue an event; blocks while too much is pending. Raises what stopped earlier events from being written."""
         if isinstance(event, Phase):
