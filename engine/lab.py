@@ -91,7 +91,7 @@ def _take(home: Path) -> filelock.BaseFileLock:
         probe.unlink()
 
     _on_disk(home, make)
-    lock = filelock.FileLock(home / LOCK)
+    lock = filelock.FileLock(home / LOCK, thread_local=False)  # the window gives it back from another thread
     try:
         _on_disk(home, lambda: lock.acquire(timeout=0))
     except filelock.Timeout:
