@@ -82,8 +82,15 @@ class Field:
         if self.optional:
             line.setPlaceholderText(tr("automatic"))
         line.textChanged.connect(lambda _: changed())
-        self.widget, self.read = line, lambda: self._parse(line.text())
-        self.write = lambda v: line.setText("" if v is None else _show(v))
+        shown: list[Any] = ["", None]
+
+        def write(value: Any) -> None:
+            shown[:] = ["" if value is None else _show(value), value]
+            line.setText(shown[0])
+
+        # A number is shown with six digits; as long as nobody edits it, it is the number that was given.
+        self.widget, self.write = line, write
+        self.read = lambda: shown[1] if line.text() == shown[0] else self._parse(line.text())
         return _with_browser(line) if self.name in PATHS else line
 
     def _parse(self, text: str) -> object:
@@ -161,6 +168,7 @@ class Form(QWidget):
         found = {field.name: field for field in info.fields}
         self.fields = [Field(found[name], *_titled(titles, name)) for name in (only or tuple(found))]
         self._quiet = False
+        self._given: frozenset[str] = frozenset()
         layout = QFormLayout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setHorizontalSpacing(14)
@@ -187,15 +195,17 @@ class Form(QWidget):
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Show these values, and the defaults where there is none."""
         self._quiet = True
+        self._given = frozenset(values)
         for field in self.fields:
             field.write(values.get(field.name, field.default))
         self._quiet = False
         self.check()
 
     def values(self) -> dict[str, Any]:
-        """Field -> value, without those left at their default."""
+        """Field -> value, without those left at their default; what ``set_values`` was given stays spelled out."""
         found = {field.name: field.read() for field in self.fields}
-        return {f.name: found[f.name] for f in self.fields if found[f.name] is not None and found[f.name] != f.default}
+        kept = [f for f in self.fields if found[f.name] != f.default or f.name in self._given]
+        return {f.name: found[f.name] for f in kept if found[f.name] is not None}
 
     def check(self) -> bool:
         """Whether the values make a valid struct; where not, says which field and why."""

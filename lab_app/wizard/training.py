@@ -96,7 +96,9 @@ class TrainingStep(base.Step):
             training[mode] = self.amount.text()  # refused by the study's own check, which names the field
         table["training"] = training
         options = {use["name"]: use for use in table.get("capabilities", ())}
-        table["capabilities"] = [options.get(n, {"name": n}) for n, box in self.boxes.items() if box.isChecked()]
+        # Those of the table in its order: another order would be another study.
+        order = [*(name for name in options if name in self.boxes), *(n for n in self.boxes if n not in options)]
+        table["capabilities"] = [options.get(n, {"name": n}) for n in order if self.boxes[n].isChecked()]
 
     def _edited(self) -> None:
         if not self._quiet:
