@@ -212,6 +212,8 @@ class Program(QObject):
         if saving is not None:
             saving.close()
         context.bridge.stop()
+        self.catalog.stop()
+        context.operations.undo_stack.clear()  # it would call the window's slots when both are deleted
         self.sensors.close()
         context.settings.sync()
         self.window.close()

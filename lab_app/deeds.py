@@ -41,10 +41,15 @@ class Deeds:
                 self._window.show_error(error)
 
     def duplicate_study(self) -> None:
-        self._window.edit_study(self._context.reader().study_spec(self._context.selection.study))
+        study = self._window.study()
+        if study is not None:
+            self._window.edit_study(self._context.reader().study_spec(study.id))
 
     def save_study(self) -> None:
-        spec = self._context.reader().study_spec(self._context.selection.study)
+        study = self._window.study()
+        if study is None:
+            return
+        spec = self._context.reader().study_spec(study.id)
         path, _ = QFileDialog.getSaveFileName(self._window, tr("Save study"), f"{spec.name}.toml", "TOML (*.toml)")
         if path:
             self._write(lambda: _save(Path(path), spec))
@@ -171,9 +176,7 @@ class Deeds:
 
     def show_capability(self) -> None:
         page: Any = self._window.show_page("scale")
-        other = [choice for choice in page.shown.choices if choice[0] != "language-modelling"]
-        if other:
-            page.show_metric(*other[0])
+        page.show_capability()
 
     def switch_convention(self) -> None:
         page: Any = self._window.show_page("scale")

@@ -75,6 +75,10 @@ class Catalog(QObject):
         if not self._again.isActive():
             self._again.start()
 
+    def stop(self) -> None:
+        """Read no more; the store is closed."""
+        self._again.stop()
+
     def reload(self) -> None:
         """Read studies and runs now, in a job."""
         self._jobs.run(self._read, self._take, slot="catalog")

@@ -57,6 +57,7 @@ class ScalePage(Page):
         self.metric: tuple[str, str] = LOSS
         self.convention = context.settings.text("scale/convention", "non-embedding")
         self.shown = Shown()
+        self._wants_capability = False
         self._make_widgets()
         self._lay_out()
         self._soon = QTimer(self, singleShot=True, interval=REBUILD_MS)
@@ -83,7 +84,13 @@ class ScalePage(Page):
 
     def show_metric(self, capability: str, metric: str) -> None:
         """Show a metric of a capability."""
+        self._wants_capability = False
         self.metric = (capability, metric)
+        self.rebuild()
+
+    def show_capability(self) -> None:
+        """Show the study's first ability beside its loss, as soon as it is known which there are."""
+        self._wants_capability = True
         self.rebuild()
 
     def switch_convention(self) -> None:
@@ -183,6 +190,11 @@ class ScalePage(Page):
             self.switch_convention()
 
     def _show(self, shown: Shown) -> None:
+        wanted, self._wants_capability = self._wants_capability, False
+        other = [choice for choice in shown.choices if choice[0] != LOSS[0]]
+        if wanted and self.metric[0] == LOSS[0] and other:
+            self.show_metric(*other[0])
+            return
         self.shown = shown
         study = self.catalog.study(self.context.selection.study)
         self.heading.setText(study.shown_title if study is not None else tr("No study chosen"))

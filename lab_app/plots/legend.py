@@ -35,10 +35,10 @@ class Legend(QWidget):
         self.setSizePolicy(policy)
 
     def set_entries(self, entries: list[Entry]) -> None:
-        """Show these; none hides the legend."""
+        """Show these; none hides the legend, and one that no layout holds stays hidden: it would be a window."""
         self.entries = entries
         self.setAccessibleName(", ".join(entry.name for entry in entries))
-        self.setVisible(bool(entries))
+        self.setVisible(bool(entries) and self.parentWidget() is not None)
         self.updateGeometry()
         self.update()
 
