@@ -39,6 +39,7 @@ class Splash(QDialog):
         close.setText(tr("Hide"))
         close.clicked.connect(self.accept)
         top = row(logo, column(head, said, spacing=2), spacing=14)
+        top.setStretch(1, 1)
         self.setLayout(column(top, self.steps, self.busy, row(None, close), spacing=14, margins=(24, 22, 24, 18)))
         self.setMinimumWidth(440)
         self.setWindowFlag(Qt.WindowType.WindowContextHelpButtonHint, False)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from engine.store.rows import RunRow, StudyRow
 
 RECENT = 8
+FIRST = "quickstart"
+"""The study that a newcomer starts with stands before all others."""
 UNFINISHED = frozenset({RunState.INTERRUPTED, RunState.FAILED, RunState.CANCELLED})
 
 
@@ -225,7 +227,7 @@ def _builtins() -> list[StudySpec]:
             found.append(load_study(str(path)))
         except InputError:  # one study written for a newer version must not take Home away
             continue
-    return sorted(found, key=lambda study: study.budget.cpu_seconds)
+    return sorted(found, key=lambda study: (study.name != FIRST, study.budget.cpu_seconds))
 
 
 def _next_step(runs: "list[RunRow]") -> str:
