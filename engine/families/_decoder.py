@@ -47,7 +47,10 @@ class RMSNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention and gated MLP, each on a normalised residual stream of (batch, t, d_model)."""
+    """One layer: attention and gated MLP, each on a normalised residual stream of (batch, t, d_model).
+
+    With ``d_ff`` 0 it is attention alone, without the MLP and its norm.
+    """
 
     def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
         super().__init__()
@@ -58,31 +61,48 @@ class Block(nn.Module):
         self.norm_attention = RMSNorm(d_model, float(shape["norm_eps"]))
         self.qkv = nn.Parameter(torch.empty(3 * d_attention, d_model))
         self.out = nn.Parameter(torch.empty(d_model, d_attention))
+        self.has_mlp = d_ff > 0
+        if not self.has_mlp:
+            return
         self.norm_mlp = RMSNorm(d_model, float(shape["norm_eps"]))
         self.gate_up = nn.Parameter(torch.empty(2 * d_ff, d_model))
         self.down = nn.Parameter(torch.empty(d_model, d_ff))
 
     def matrices(self) -> list[nn.Parameter]:
         """The hidden matrices, (fan_out, fan_in) each."""
-        return [self.qkv, self.out, self.gate_up, self.down]
+        return [self.qkv, self.out, self.gate_up, self.down] if self.has_mlp else [self.qkv, self.out]
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None) -> Tensor:
         x = self._add(x, self._attention(self.norm_attention(x), cos, sin, bias))
+        if not self.has_mlp:
+            return x
         gate, up = F.linear(self.norm_mlp(x), self.gate_up.to(x.dtype)).chunk(2, dim=-1)
         return self._add(x, F.linear(F.silu(gate) * up, self.down.to(x.dtype)))
 
     def _add(self, x: Tensor, branch: Tensor) -> Tensor:
         return torch.add(x, branch, alpha=self.multipliers.residual)
 
+    def attention_probabilities(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Where each head looks, float32 (batch, n_heads, t, t), from the residual stream that enters the layer."""
+        q, k, _ = self._heads(self.norm_attention(x), cos, sin)
+        scores = (q * self.multipliers.attention) @ k.transpose(-2, -1)
+        return (scores.float() + causal_bias(x.shape[1], x.device, torch.float32)).softmax(-1)
+
     def _attention(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None) -> Tensor:
+        batch, t, _ = x.shape
+        q, k, v = self._heads(x, cos, sin)
+        mixed = attend(q, k, v, self.multipliers.attention, bias)
+        return F.linear(mixed.transpose(1, 2).reshape(batch, t, -1), self.out.to(x.dtype))
+
+    def _heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, (batch, n_heads, t, head_dim) each."""
         batch, t, _ = x.shape
         qkv = F.linear(x, self.qkv.to(x.dtype)).view(batch, t, 3 * self.n_heads, self.head_dim).transpose(1, 2)
         qk, v = qkv[:, : 2 * self.n_heads], qkv[:, 2 * self.n_heads :]
         # Rotation in Llama's layout, where i is paired with i + head_dim / 2; ``sin`` carries the sign.
         qk = qk * cos + qk.roll(self.head_dim // 2, -1) * sin
         q, k = qk.chunk(2, dim=1)
-        mixed = attend(q, k, v, self.multipliers.attention, bias)
-        return F.linear(mixed.transpose(1, 2).reshape(batch, t, -1), self.out.to(x.dtype))
+        return q, k, v
 
 
 class Decoder(nn.Module):
@@ -131,6 +151,17 @@ class Decoder(nn.Module):
         for block in self.blocks:
             stream.append(block(stream[-1], cos, sin, bias))
         return stream
+
+    @torch.no_grad()
+    def attention_probabilities(self, tokens: Tensor) -> list[Tensor]:
+        """Where each head of each layer looks: n_layers of float32 (batch, n_heads, t, t), rows summing to 1."""
+        stream, t = self.hidden(tokens), tokens.shape[1]
+        cos, sin = self.rope_cos[:t].to(stream[0].dtype), self.rope_sin[:t].to(stream[0].dtype)
+        patterns = []
+        for block, x in zip(self.blocks, stream[:-1], strict=True):
+            assert isinstance(block, Block)
+            patterns.append(block.attention_probabilities(x, cos, sin))
+        return patterns
 
     def unembed(self, x: Tensor) -> Tensor:
         """Logits float32 (batch, t, vocab_size) of a residual stream; the logit lens at every layer but the last."""

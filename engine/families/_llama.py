@@ -11,6 +11,9 @@ from torch import Tensor
 
 from engine.families._decoder import Block, Decoder
 
+EMPTY_MLP = 8
+"""Width of the MLP of zeros that stands in for none, which Llama cannot do without."""
+
 
 def llama_config(shape: Mapping[str, Any]) -> dict[str, Any]:
     """``config.json`` of the shape, read alike by transformers 4 (``rope_theta``) and 5 (``rope_parameters``)."""
@@ -27,7 +30,7 @@ def llama_config(shape: Mapping[str, Any]) -> dict[str, Any]:
         "hidden_act": "silu",
         "hidden_size": int(shape["d_model"]),
         "initializer_range": 0.02,
-        "intermediate_size": int(shape["d_ff"]),
+        "intermediate_size": int(shape["d_ff"]) or EMPTY_MLP,
         "max_position_embeddings": int(shape["context"]),
         "mlp_bias": False,
         "num_attention_heads": int(shape["n_heads"]),
@@ -58,20 +61,35 @@ def llama_weights(model: Decoder) -> dict[str, Tensor]:
     for i, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         q, k, v = block.qkv.chunk(3)
-        gate, up = block.gate_up.chunk(2)
         names = {
             "input_layernorm": block.norm_attention.weight,
             "self_attn.q_proj": q * (multipliers.attention * block.head_dim**0.5),
             "self_attn.k_proj": k,
             "self_attn.v_proj": v,
             "self_attn.o_proj": block.out * multipliers.residual,
-            "post_attention_layernorm": block.norm_mlp.weight,
-            "mlp.gate_proj": gate,
-            "mlp.up_proj": up,
-            "mlp.down_proj": block.down * multipliers.residual,
-        }
+        } | _mlp_weights(block)
         weights |= {f"model.layers.{i}.{name}.weight": tensor for name, tensor in names.items()}
     return {name: tensor.detach().float().cpu().clone().contiguous() for name, tensor in weights.items()}
+
+
+def _mlp_weights(block: Block) -> dict[str, Tensor]:
+    if not block.has_mlp:
+        d_model = block.qkv.shape[1]
+        zeros = torch.zeros(EMPTY_MLP, d_model)
+        norm = torch.ones(d_model)
+        return {
+            "post_attention_layernorm": norm,
+            "mlp.gate_proj": zeros,
+            "mlp.up_proj": zeros,
+            "mlp.down_proj": zeros.T,
+        }
+    gate, up = block.gate_up.chunk(2)
+    return {
+        "post_attention_layernorm": block.norm_mlp.weight,
+        "mlp.gate_proj": gate,
+        "mlp.up_proj": up,
+        "mlp.down_proj": block.down * block.multipliers.residual,
+    }
 
 
 def write_llama(model: Decoder, folder: Path) -> None:

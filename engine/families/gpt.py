@@ -62,8 +62,10 @@ class GptSpec(TableSpec, frozen=True, kw_only=True):
         float,
         msgspec.Meta(
             title=mark("MLP ratio"),
-            description=mark("Width of the gated MLP over the width of the model; 8/3 costs what an ungated 4 does."),
-            ge=0.25,
+            description=mark(
+                "Width of the gated MLP over the width of the model; 8/3 costs what an ungated 4 does, 0 leaves it out."
+            ),
+            ge=0,
             le=16,
         ),
     ] = 8 / 3
@@ -99,9 +101,14 @@ def default_head_dim(d_model: int) -> int:
 
 def non_embedding(shape: Mapping[str, Any]) -> int:
     """Exact ``n_params_non_embedding``: matrices and norms of the layers and the final norm."""
-    d_model, n_layers = int(shape["d_model"]), int(shape["n_layers"])
+    d_model, n_layers, d_ff = int(shape["d_model"]), int(shape["n_layers"]), int(shape["d_ff"])
     d_attention = int(shape["n_heads"]) * int(shape["head_dim"])
-    return n_layers * (4 * d_model * d_attention + 3 * d_model * int(shape["d_ff"]) + 2 * d_model) + d_model
+    return n_layers * (4 * d_model * d_attention + 3 * d_model * d_ff) + n_norms(shape) * d_model
+
+
+def n_norms(shape: Mapping[str, Any]) -> int:
+    """Two per layer, one where there is no MLP, and the last."""
+    return int(shape["n_layers"]) * (2 if int(shape["d_ff"]) else 1) + 1
 
 
 @families.register("gpt")
@@ -147,11 +154,11 @@ class Gpt(Family):
         d_attention = n_heads * head_dim
         n = non_embedding(shape)
         embedding = vocab_size * d_model
-        matmul_weights = n - (2 * n_layers + 1) * d_model + embedding
+        matmul_weights = n - n_norms(shape) * d_model + embedding
         flops = 3.0 * (2 * matmul_weights + 4 * context * d_attention * n_layers)
         # Kept for backward, as autograd's saved tensors show: inputs of norms and matmuls, q k v before and after the
         # rotation, probabilities, gate, up and their product; then the log-probabilities.
-        layer = 6 * d_model + 5 * d_attention + 4 * d_ff + n_heads * context
+        layer = (6 if d_ff else 3) * d_model + 5 * d_attention + 4 * d_ff + n_heads * context
         floats = n_layers * layer + 4 * d_model + vocab_size
         return Counts(n + embedding, n, flops, 4.0 * floats)
 
@@ -240,7 +247,7 @@ def _dims(spec: GptSpec, d_model: int, n_layers: int, *, check: bool = True) -> 
             )
         )
     step = 8 if d_model < 128 else 32
-    d_ff = max(step, int(d_model * spec.mlp_ratio / step + 0.5) * step)
+    d_ff = max(step, int(d_model * spec.mlp_ratio / step + 0.5) * step) if spec.mlp_ratio else 0
     return {
         "d_model": d_model,
         "n_layers": n_layers,
