@@ -151,6 +151,8 @@ def _resolve_cell(study: StudySpec, size: int, index: int, variant: dict[str, Sc
     shape_of_data = source.shape(data)
     _check_modality(family, source, shape_of_data)
     training = study.training
+    if shape_of_data.fixed_context:
+        training = msgspec.structs.replace(training, context=shape_of_data.fixed_context)
     _check_context(source, shape_of_data, training.context)
     shape = dict(family.resolve(model, size, shape_of_data, training.context))
     counts = family.counts(shape, training.context)

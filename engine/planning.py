@@ -148,7 +148,7 @@ def _calibrate(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> dict[flo
 
 
 def _time_shapes(specs: Sequence[RunSpec]) -> list[tuple[float, float]]:
-    """Seconds per token of a training step and of a forward pass for each spec, on random tokens."""
+    """Seconds per token of a training step and of a forward pass for each spec, on random data."""
     from engine.training.kernels import configure_allocator
 
     configure_allocator()
@@ -174,8 +174,8 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
                 configure(compute_dtype=torch.bfloat16 if low else torch.float32)
             groups = family.param_groups(model, spec.shape, training.lr_rule, training.base_width)
             optimizer = Optimizer(model, groups, training)
-            tokens = torch.randint(0, int(spec.shape["vocab_size"]), size, device=placement.device)
-            batch = {"inputs": tokens, "targets": tokens}
+            example = family.example(spec.shape, *size)
+            batch = {name: tensor.to(placement.device) for name, tensor in example.items()}
 
             def step() -> None:
                 torch.autograd.backward(family.loss(model, batch).loss)

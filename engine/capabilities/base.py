@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from engine.i18n import tr
 from engine.study import TableSpec
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ class Metric:
     higher_is_better: bool
     kind: Literal["continuous", "threshold"]
     unit: str = ""
+    number: int | None = None
+    """Fills ``{number}`` in the title, where metrics differ by one: the loss of subtask 7."""
+
+    def words(self) -> str:
+        """The title in the language in use."""
+        return tr(self.title) if self.number is None else tr(self.title, number=self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ModelUnderTest:
-    """A trained model in evaluation mode and how to run it. ``logits`` maps int64 (b, t) to float32 (b, t, vocab)."""
+    """A trained model in evaluation mode and how to run it.
+
+    ``logits`` maps the ``inputs`` of a batch to the model's output in float32: tokens int64 (b, t) to (b, t, vocab),
+    vectors float32 (b, n) to (b, classes), sequences of vectors (b, t, n) to (b, t, outputs).
+    """
 
     module: "nn.Module"
     logits: "Callable[[Tensor], Tensor]"

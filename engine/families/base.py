@@ -24,6 +24,10 @@ class DataShape:
     vocab_size: int = 0
     n_classes: int = 0
     sample_shape: tuple[int, ...] = ()
+    n_outputs: int = 0
+    """Numbers to predict, per sample or per position, where the target is not a class."""
+    fixed_context: int = 0
+    """Positions of a sample where the data set them, 1 for what is read at once; 0 where the study chooses."""
     min_context: int = 0
     """Tokens that a context must hold; 0 for data that can be cut anywhere."""
     n_train_items: int = 0
@@ -96,6 +100,13 @@ class Family(ABC):
     @abstractmethod
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """Every parameter once, grouped by how the learning-rate rule treats it."""
+
+    def example(self, shape: Shape, batch_size: int, context: int) -> "dict[str, Tensor]":
+        """A batch whose shapes are right and whose content is random, for timing: tokens unless overridden."""
+        import torch
+
+        tokens = torch.randint(0, int(shape["vocab_size"]), (batch_size, context))
+        return {"inputs": tokens, "targets": tokens}
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: "Any") -> None:
         """Write a folder that plain transformers loads with equal outputs."""

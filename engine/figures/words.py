@@ -39,8 +39,8 @@ def metric_title(capability: str, metric: str) -> str:
     if capability not in capabilities:
         return f"{capability}: {metric}"
     found = capabilities[capability]
-    titles = {known.name: known.title for known in found.metrics}
-    return tr("{capability}: {metric}", capability=tr(found.title), metric=tr(titles.get(metric, metric)))
+    titles = {known.name: known.words() for known in found.metrics}
+    return tr("{capability}: {metric}", capability=tr(found.title), metric=titles.get(metric, metric))
 
 
 def standard_error(values: list[float]) -> float | None:

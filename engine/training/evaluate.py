@@ -122,7 +122,7 @@ def sample_text(model: nn.Module, spec: RunSpec, prepared: Prepared, device: tor
     """
     context = spec.training.context
     batch = next(iter(prepared.validation_batches(1, context, context)), None)
-    if batch is None or "inputs" not in batch:
+    if batch is None or "inputs" not in batch or batch["inputs"].dtype.kind != "i":
         return None
     first, n_made = _answer_place(batch)
     start = batch["inputs"][:1, : first + 1 if n_made else min(PROMPT_TOKENS, context)]
