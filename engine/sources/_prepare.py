@@ -63,8 +63,12 @@ class _Staged:
 
 
 def cache_key(name: str, version: int, spec: TextSpec, files: Iterable[tuple[str, int, int]]) -> str:
-    """Name of the cache entry: source, spec and each file's (name, bytes, modification time in ns)."""
-    seen = hashlib.sha256(msgspec.json.encode([name, version, PIPELINE_VERSION, spec]))
+    """Name of the cache entry: source, spec and each file's (name, bytes, modification time in ns).
+
+    How many of the tokens are trained on is no part of it: the same files serve every limit.
+    """
+    fields = {k: v for k, v in msgspec.structs.asdict(spec).items() if k != "unique_tokens"}
+    seen = hashlib.sha256(msgspec.json.encode([name, version, PIPELINE_VERSION, fields]))
     for entry in files:
         seen.update(msgspec.json.encode(entry))
     return seen.hexdigest()[:32]
@@ -81,13 +85,13 @@ def prepare(
     folder = cache / f"text-{key}"
     ready = PreparedText.open(folder)
     if ready is not None:
-        return ready
+        return ready.limited(spec.unique_tokens)
     with _disk_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache / f"text-{key}.lock"):
             ready = PreparedText.open(folder)
             if ready is not None:
-                return ready
+                return ready.limited(spec.unique_tokens)
             _check_space(cache, expected_bytes * (2 if spec.tokenizer == "bytes" else 3))
             partial = cache / f"text-{key}.partial"
             shutil.rmtree(partial, ignore_errors=True)
@@ -100,7 +104,7 @@ def prepare(
                 shutil.rmtree(partial, ignore_errors=True)
     made = PreparedText.open(folder)
     assert made is not None
-    return made
+    return made.limited(spec.unique_tokens)
 
 
 def _make(spec: TextSpec, documents: Documents, expected_bytes: int, folder: Path, on_progress: OnProgress) -> None:

@@ -1,5 +1,6 @@
 """Tokenised text ready for training: two memory-mapped files of ids, read by step."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +60,17 @@ class PreparedText:
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
         return cls(folder, meta) if whole else None
+
+    def limited(self, unique_tokens: int | None) -> "PreparedText":
+        """The same with at most that many tokens of the training split, which then come again and again.
+
+        They are the first in the source's order, which for python-text is that of a hash: a fair sample. Validation is
+        unchanged.
+        """
+        if unique_tokens is not None and unique_tokens < len(self.train):
+            self.train = self.train[:unique_tokens]
+            self.fingerprint = hashlib.sha256(f"{self.fingerprint} {unique_tokens}".encode()).hexdigest()
+        return self
 
     def train_batch(self, step: int, batch_size: int, context: int, seed: int) -> Batch:
         """``inputs`` and ``targets``, int64 (batch_size, context): a pure function of its arguments.

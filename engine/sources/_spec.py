@@ -43,6 +43,13 @@ class TextSpec(TableSpec, frozen=True, kw_only=True):
             le=0.5,
         ),
     ] = 0.05
+    unique_tokens: Annotated[
+        Annotated[int, msgspec.Meta(ge=1_000)] | None,
+        msgspec.Meta(
+            title=mark("Unique tokens"),
+            description=mark("Train on only the first so many tokens, over and over; by default on all there are"),
+        ),
+    ] = None
 
 
 class Document(NamedTuple):
