@@ -7,6 +7,7 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from engine.errors import KnownError
+from engine.events import RunState
 from engine.figures.builders import build
 from engine.figures.ticks import format_number
 from engine.figures.words import metric_title
@@ -14,6 +15,7 @@ from engine.i18n import mark, tr
 from lab_app import law_words
 from lab_app.context import Context
 from lab_app.models.catalog import Catalog
+from lab_app.operations import ACTIVE
 from lab_app.page import Page
 from lab_app.plots.figure_view import FigureView
 from lab_app.widgets.basic import Elided, button, clear, column, frame, row, scrolled, text_label
@@ -29,6 +31,8 @@ WIDE = 640
 """Width from which the law stands beside the plot instead of below it."""
 LAW_WIDTH = 272
 REBUILD_MS = 250
+PATIENCE_SECONDS = 120.0
+"""How long the fit of a finished study may take before the page no longer waits for it."""
 RESIDUALS = 1
 """The tab of the residuals, there only where there is a law."""
 
@@ -58,6 +62,7 @@ class ScalePage(Page):
         self.convention = context.settings.text("scale/convention", "non-embedding")
         self.shown = Shown()
         self._wants_capability = False
+        self._awaited: set[tuple[str, int]] = set()
         self._make_widgets()
         self._lay_out()
         self._soon = QTimer(self, singleShot=True, interval=REBUILD_MS)
@@ -212,6 +217,17 @@ class ScalePage(Page):
             box.blockSignals(False)
         self._show_table()
         self._show_law()
+        self._await_law()
+
+    def _await_law(self) -> None:
+        """A law is fitted a moment after the last run: be told when that is over, once for every end of a study."""
+        study, runner = self.context.selection.study, self.context.lab.runner
+        runs = self.catalog.runs(study)
+        ended = (study, sum(run.state == RunState.FINISHED for run in runs))
+        coming = self.shown.law is None and self.metric == LOSS and ended[1] > 0
+        if coming and ended not in self._awaited and not any(run.state in ACTIVE for run in runs):
+            self._awaited.add(ended)
+            self.context.jobs.run(lambda: runner.wait(study, timeout=PATIENCE_SECONDS), lambda _: self.rebuild())
 
     def _show_choices(self) -> None:
         self.metric_box.clear()
