@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
 from tests.lab_app.desk import Desk, flush_deletions
-from tests.lab_app.fakes import Trainer
+from tests.lab_app.fakes import Trainer, a_plan
 
 
 @pytest.fixture
@@ -26,17 +26,24 @@ def trainer() -> Iterator[Trainer]:
     trainer.release()
 
 
+@pytest.fixture(autouse=True)
+def no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's plan times real steps for seconds; the window's tests want its document only."""
+    monkeypatch.setattr("engine.planning.plan", a_plan)
+
+
 @pytest.fixture
 def open_desk(qtbot: QtBot, home: Path, trainer: Trainer) -> Iterator[Callable[..., Desk]]:
     """Opens programs on the test's home; those left open are closed, and a bug in any of them fails the test."""
     opened: list[Desk] = []
 
-    def make(*, jobs: int = 2, safe_mode: bool = False, welcome: bool = False) -> Desk:
+    def make(*, jobs: int = 2, safe_mode: bool = False, welcome: bool = False, resize: bool = True) -> Desk:
         desk = Desk(qtbot, home, trainer, jobs, safe_mode)
         opened.append(desk)
         if not welcome:
             desk.settings.put("seen", True)
-        desk.window.resize(1440, 900)
+        if resize:
+            desk.window.resize(1440, 900)
         desk.program.open()
         desk.qtbot.waitExposed(desk.window)
         return desk

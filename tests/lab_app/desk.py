@@ -119,13 +119,18 @@ class Desk:
 
     def close(self) -> int:
         """The way out, as after the window was closed: save, close, and let go of every widget."""
-        self.closed = True
+        self.closed = True  # even where leaving fails
         self.window.leave()
         code = asyncio.run(self.program.leave())
+        self.forget()
+        return code
+
+    def forget(self) -> None:
+        """Delete every widget of a program that has left."""
+        self.closed = True
         self.window.deleteLater()
         flush_deletions()
         self.program.recorder.close()
-        return code
 
 
 def flush_deletions() -> None:

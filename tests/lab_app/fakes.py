@@ -2,11 +2,14 @@
 
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine import events
 from engine.events import Command, Control, PhaseName, Reporter, RunState
+from engine.expand import expand
 from engine.study import StudySpec, parse_study
 from engine.task import Outcome, Task
 
@@ -105,3 +108,18 @@ def small_study(**over: object) -> StudySpec:
         "capabilities": [{"name": "language-modelling"}, {"name": "word-completion"}],
     }
     return parse_study(table | over)
+
+
+def a_plan(study: StudySpec, _home: Path) -> dict[str, Any]:
+    """The document of ``engine.planning.plan`` with ten seconds for every run."""
+    runs = [
+        {
+            "n_params": run.n_params,
+            "tokens": run.training.tokens,
+            "compute_flops": run.compute_flops,
+            "memory_bytes": run.memory_bytes,
+            "seconds": 10.0,
+        }
+        for run in expand(study)
+    ]
+    return {"runs": runs, "seconds": 10.0 * len(runs), "disk_bytes": 5 * 2**20, "fits": True, "reasons": []}
