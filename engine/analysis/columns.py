@@ -171,7 +171,9 @@ def _match(headers: Sequence[str], wanted: Sequence[Column], names: dict[str, st
             if column.name in found:
                 continue
             free = {key(h): h for h in reversed(headers) if h not in found.values()}
-            match = next((free[key(a)] for a in (column.name, *column.aliases) if key(a) in free), None)
+            # A single letter counts only as it is written: N is a size, n a number of items, d a width.
+            names_of_it = [a for a in (column.name, *column.aliases) if key is str or len(a) > 1]
+            match = next((free[key(a)] for a in names_of_it if key(a) in free), None)
             if match is not None:
                 found[column.name] = match
     for column in wanted:

@@ -6,18 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.analysis.arrays import Floats, Ints, as_floats, percentile_interval
-from engine.analysis.laws.models import PowerSum, power_sum
-from engine.analysis.laws.noise import estimate_noise, perturb
-from engine.analysis.laws.result import LawFit, covers_text
-from engine.analysis.laws.solver import solve
+from engine.analysis.arrays import Floats, as_floats
+from engine.analysis.laws import checks
+from engine.analysis.laws.fitting import Problem, fit_problem, held_out, missed
+from engine.analysis.laws.models import power_sum
+from engine.analysis.laws.result import LawFit
 from engine.errors import InputError
 from engine.i18n import tr
-
-NARROW_RANGE = 30.0
-"""A range of sizes under this factor hardly determines an exponent (Porian 2024 and the project's own ladders)."""
-FEW_SIZES = 6
-_N_COORDINATES = 3
 
 
 def fit_ladder(
@@ -43,21 +38,18 @@ def fit_ladder(
     Raises ``InputError`` for fewer than two sizes and for values that are not positive numbers.
     """
     x, y = _checked(n_params, loss, variable)
-    fit = _fit(x, y, n_bootstrap, level, rng_seed, variable, form)
+    fit = fit_problem(_problem(x, y, variable, form), n_bootstrap, level, rng_seed, "noise")
     heldout = _held_out(x, y, n_bootstrap, level, rng_seed, variable, form) if holdout else None
     warnings = [
-        *_range_warnings(x, seeds, variable),
-        *_training_warnings(lr_scaled, converged),
-        *identification_warnings(fit, float(y.min())),
+        *fit.warnings,
+        *checks.narrow_range(x, variable),
+        *checks.few_sizes(x),
+        *checks.repeats(x, seeds),
+        *checks.training(lr_scaled, converged),
+        *checks.identified(fit, float(y.min())),
     ]
     if heldout and not heldout["inside"]:
-        warnings.append(
-            tr(
-                "Fitted without the largest size, the law misses it: {predicted:.4g} predicted, {observed:.4g} seen.",
-                predicted=heldout["predicted"],
-                observed=heldout["observed"],
-            )
-        )
+        warnings.append(missed(heldout))
     return replace(fit, heldout=heldout, warnings=tuple(warnings))
 
 
@@ -85,62 +77,17 @@ def _checked(sizes: Any, loss: Any, variable: str) -> tuple[Floats, Floats]:
     return x, y
 
 
-def _fit(x: Floats, y: Floats, n_bootstrap: int, level: float, rng_seed: int, variable: str, form: str) -> LawFit:
-    rng = np.random.default_rng(rng_seed)
-    log_y = np.log(y)
-    model = power_sum(x[:, None], y)
-    found = solve(model, log_y, model.starts(log_y))
-    best = int(found.objective.argmin())
-    theta = found.theta[best]
-    fitted = model.log_loss(theta[None])[0]
-    sizes, group = np.unique(x, return_inverse=True)
-    noise = estimate_noise(log_y - fitted, group, _N_COORDINATES)
-    between, within = noise.draw(rng, n_bootstrap)
-    drawn = perturb(rng, fitted, group, between, within)
-    if len(sizes) > _N_COORDINATES:
-        samples = _resampled(model, drawn, theta)
-    else:
-        samples = _any_floor(rng, model, drawn, group, float(y.min()))
-    return LawFit(
+def _problem(x: Floats, y: Floats, variable: str, form: str) -> Problem:
+    return Problem(
         form=form,
-        variable=variable,
-        model=model,
-        theta=theta,
-        samples=samples,
-        noise_between=between,
-        noise_within=within,
+        model=power_sum(x[:, None], y),
+        y=np.log(y),
+        group=np.unique(x, return_inverse=True)[1].astype(np.int64),
         names=("A", "alpha", "E"),
-        objective=float(found.objective[best]),
-        level=level,
-        n_points=len(x),
-        x_range=(float(sizes[0]), float(sizes[-1])),
-        residuals=log_y - fitted,
-        covers=covers_text(level),
+        variables=(variable,),
+        variable=variable,
+        x=x,
     )
-
-
-def _resampled(model: PowerSum, drawn: Floats, theta: Floats) -> Floats:
-    """Refit every drawn set, from the optimum and from its opposite: a high floor and a steep slope, or none."""
-    batch = len(drawn)
-    steep, flat = theta.copy(), theta.copy()
-    steep[-1], steep[1] = model.highest - 0.05, 2 * max(theta[1], 0.2)
-    steep[0] = model.highest - 2.0
-    flat[-1], flat[1], flat[0] = model.highest - 4.0, 0.5 * max(theta[1], 0.02), model.highest
-    starts = np.repeat(np.stack([theta, steep, flat]), batch, axis=0)
-    found = solve(model, np.tile(drawn, (3, 1)), starts, widen=False)
-    objective = found.objective.reshape(3, batch)
-    best: Floats = found.theta.reshape(3, batch, -1)[objective.argmin(axis=0), np.arange(batch)]
-    return best
-
-
-def _any_floor(rng: np.random.Generator, model: PowerSum, drawn: Floats, group: Ints, lowest: float) -> Floats:
-    """Two or three sizes fit exactly for a range of floors: every floor below the lowest loss is allowed."""
-    floor = rng.uniform(0.0, 1.0, len(drawn))
-    floor = np.maximum(floor, 1e-5) * np.minimum(lowest, np.exp(drawn).min(axis=1)) * 0.999
-    above = np.log(np.exp(drawn) - floor[:, None])
-    x = model.x[:, 0] - model.x[:, 0].mean()
-    slope = above @ x / (x @ x)
-    return np.stack([above.mean(axis=1) - slope * model.x[:, 0].mean(), -slope, np.log(floor)], axis=1)
 
 
 def _held_out(
@@ -151,69 +98,6 @@ def _held_out(
     rest = x < largest
     if len(np.unique(x[rest])) < 2:
         return None
-    fit = _fit(x[rest], y[rest], n_bootstrap, level, rng_seed, variable, form)
-    runs = int((~rest).sum())
-    observed = float(np.exp(np.log(y[~rest]).mean()))
-    predicted, _, _ = fit.predict(largest)
-    low, high = percentile_interval(fit.draws([largest], runs)[:, 0], level)
-    return {
-        variable: float(largest),
-        "observed": observed,
-        "predicted": predicted,
-        "interval": [float(low), float(high)],
-        "inside": bool(low <= observed <= high),
-        "relative_error": predicted / observed - 1,
-        "runs": runs,
-    }
-
-
-def _range_warnings(x: Floats, seeds: Any, variable: str) -> list[str]:
-    sizes = np.unique(x)
-    warnings = []
-    ratio = float(sizes[-1] / sizes[0])
-    if ratio < NARROW_RANGE:
-        warnings.append(
-            tr(
-                "{column} spans a factor of {ratio:.3g}; under 30 an exponent is hardly determined.",
-                column=variable,
-                ratio=ratio,
-            )
-        )
-    if len(sizes) < FEW_SIZES:
-        warnings.append(
-            tr("Only {n} sizes for three parameters; six or more are needed to check the form.", n=len(sizes))
-        )
-    if len(sizes) == len(x):
-        warnings.append(tr("One run per size: the scatter between seeds is not known."))
-    elif seeds is not None and len({*zip(x.tolist(), as_floats(seeds).tolist(), strict=True)}) < len(x):
-        warnings.append(tr("Some runs repeat the size and the seed of another; they add no information."))
-    return warnings
-
-
-def _training_warnings(lr_scaled: bool | None, converged: bool | None) -> list[str]:
-    warnings = []
-    if lr_scaled is False:
-        warnings.append(tr("The learning rate was not scaled with size: one fixed rate bends the law."))
-    if converged is False:
-        warnings.append(tr("Some runs had not converged or were not decayed: their losses bias the fit upwards."))
-    return warnings
-
-
-def identification_warnings(fit: LawFit, lowest: float) -> list[str]:
-    """Words for a law the data do not pin down: a floor or an exponent that could be nearly anything."""
-    (e_low, e_high), (a_low, a_high) = fit.interval["E"], fit.interval["alpha"]
-    alpha = fit.params["alpha"]
-    if alpha <= 0 or a_low <= 0:
-        return [tr("The loss does not clearly fall with size; no law can be read from these runs.")]
-    if e_high - e_low > 0.5 * lowest or a_high > 3 * a_low:
-        return [
-            tr(
-                "These runs do not identify the law: the floor E may lie in {e_low:.3g} to {e_high:.3g} "
-                "and alpha in {a_low:.3g} to {a_high:.3g}. Read it within the range, not beyond.",
-                e_low=e_low,
-                e_high=e_high,
-                a_low=a_low,
-                a_high=a_high,
-            )
-        ]
-    return []
+    fit = fit_problem(_problem(x[rest], y[rest], variable, form), n_bootstrap, level, rng_seed, "noise")
+    left = _problem(x[~rest], y[~rest], variable, form)
+    return held_out(fit, left, x[~rest][:, None])[0]

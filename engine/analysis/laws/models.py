@@ -1,15 +1,58 @@
 """Laws that are sums of power terms, in log-sum-exp form: ln L = logsumexp_k(c_k + slopes . x)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
+from typing import Protocol, Self
 
 import numpy as np
 
 from engine.analysis.arrays import Floats
 
 MAX_EXPONENT = 5.0
+GRID_SCALES = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0)
+GRID_FLOORS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+GRID_EXPONENTS = (0.0, 0.5, 1.0, 1.5, 2.0)
+"""The starts of Hoffmann 2022, approach 3: ln A, ln E and the exponents; 4,500 of them for two terms."""
 FLOOR_SPAN = 12.0
 """The floor may fall to exp(-12) of the lowest loss: as good as none, and still a finite coordinate."""
+
+
+class LawModel(Protocol):
+    """A law in log space that can be fitted, read and asked about other points."""
+
+    def log_loss(self, theta: Floats) -> Floats:
+        """(B, n) predicted ln L of coordinates (B, P)."""
+        ...
+
+    def linearise(self, theta: Floats) -> tuple[Floats, Floats, object]:
+        """See ``solver.Model``."""
+        ...
+
+    def curvature(self, cache: object, gradient: Floats, v: Floats) -> Floats:
+        """See ``solver.Model``."""
+        ...
+
+    def public(self, theta: Floats) -> Floats:
+        """(B, P) parameters in the units of the data."""
+        ...
+
+    def at(self, x: Floats) -> Self:
+        """The same law at other points, (m, K) of uncentred ln x."""
+        ...
+
+    def starts(self, log_loss: Floats) -> Floats:
+        """(S, P) coordinates to start from."""
+        ...
+
+    def others(self, theta: Floats) -> Floats:
+        """(S, P): ``theta`` (P,) and what lies far from it, for resamples to start from."""
+        ...
+
+    @property
+    def bounds(self) -> tuple[Floats, Floats]:
+        """(P,) lowest and highest value of each coordinate."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,9 +82,9 @@ class PowerSum:
         high = [self.highest + FLOOR_SPAN, MAX_EXPONENT] * self.n_terms + [self.highest + 1.0]
         return np.array(low), np.array(high)
 
-    def at(self, x: Floats) -> "PowerSum":
+    def at(self, x: Floats) -> Self:
         """The same law at other points, (m, K) of uncentred ln x."""
-        return PowerSum(x - self.center, self.center, self.highest)
+        return replace(self, x=x - self.center)
 
     def _terms(self, theta: Floats) -> list[Floats]:
         terms = [theta[:, 2 * k, None] - theta[:, 2 * k + 1, None] * self.x[None, :, k] for k in range(self.n_terms)]
@@ -103,6 +146,24 @@ class PowerSum:
             theta[:, 2 * k + 1] = alpha
         theta[:, -1] = np.log(floor)
         return theta
+
+    def grid(self) -> Floats:
+        """The published grid of starts in these coordinates, (S, P): 150 for one term, 4,500 for two."""
+        terms = [GRID_SCALES, GRID_EXPONENTS] * self.n_terms
+        theta = np.array(list(product(*terms, GRID_FLOORS)))
+        theta[:, 0:-1:2] -= theta[:, 1::2] * self.center
+        low, high = self.bounds
+        clipped: Floats = np.clip(theta, low, high)
+        return clipped
+
+    def others(self, theta: Floats) -> Floats:
+        """``theta``, and its opposites: a high floor with steep slopes, and next to no floor with flat ones."""
+        steep, flat = theta.copy(), theta.copy()
+        steep[-1], steep[1::2] = self.highest - 0.05, 2 * np.maximum(theta[1::2], 0.2)
+        steep[0:-1:2] = self.highest - 2.0
+        flat[-1], flat[1::2] = self.highest - 4.0, 0.5 * np.maximum(theta[1::2], 0.02)
+        flat[0:-1:2] = self.highest - np.log(self.n_terms)
+        return np.stack([theta, steep, flat])
 
 
 def power_sum(columns: Floats, loss: Floats) -> PowerSum:
