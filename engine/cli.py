@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli_fit import fit
 from engine.errors import KnownError, ResourceError
 from engine.events import RunState
 from engine.i18n import language, set_language, system_language, tr
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
+app.command()(fit)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY|FILE.toml", help="A built-in study or a study file.")]
 StudyId = Annotated[str, typer.Argument(metavar="STUDY_ID", help="The id that run printed.")]
