@@ -4,6 +4,7 @@ With ``--json`` one JSON document goes to standard output; progress and errors g
 0 success, 1 a run failed, 2 bad input (one sentence, no traceback), 130 interrupted.
 """
 
+import importlib.metadata
 import json
 import signal
 import sys
@@ -25,6 +26,7 @@ from engine.i18n import language, set_language, system_language, tr
 from engine.study import StudySpec, builtin_studies, load_study, to_toml_table
 
 if TYPE_CHECKING:
+    from engine.lab import Lab
     from engine.store import Reader
 
 app = typer.Typer(
@@ -117,6 +119,21 @@ def _reading(home: Path | None) -> Iterator["Reader"]:
         store.close()
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"{importlib.metadata.version('emergence-lab')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def studies(as_json: Json = False) -> None:
     """List the studies that can be run."""
@@ -171,12 +188,15 @@ def run(
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Runs at a time; 0 lets the machine decide.")] = 0,
 ) -> None:
     """Run a study to the end; what was interrupted is resumed and what is finished is skipped."""
+    from engine.expand import expand
     from engine.lab import Lab
     from engine.results import finish_study, study_document
 
     spec = load_study(study, set_ or (), profile)
+    expand(spec)  # what is wrong with the study itself must not leave a new home behind
     asked = _Interrupt()
     with asked, Lab.open(home, jobs=jobs) as lab:
+        _make_ready(lab, spec, asked)
         study_id = lab.runner.submit(spec)
         _watch(lab, study_id, asked)
         if asked.is_set():
@@ -196,6 +216,18 @@ def run(
             remedy=known["remedy"] or "",
         )
         raise _Leave(_say(sentence, 2 if known["state"] == RunState.INTERRUPTED else 1))
+
+
+def _make_ready(lab: "Lab", spec: StudySpec, asked: "_Interrupt") -> None:
+    from engine.readiness import check_ready
+
+    def show(step: str, fraction: float) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        status.update(f"{tr(step)} {fraction:.0%}")
+
+    with Console(stderr=True).status(tr("preparing data")) as status:
+        check_ready(spec, lab.reader(), lab.store.cache, show)
 
 
 class _Interrupt:

@@ -45,6 +45,7 @@ WAITING = frozenset({S.QUEUED, S.RUNNING, S.PAUSED})
 """States in which a run still has something to do without being asked again."""
 
 OnDone = Callable[[str], object]
+Holds = Callable[[str, RunSpec], bool]
 
 
 class RunControl:
@@ -88,7 +89,9 @@ class Runner:
         jobs: runs at a time; 0 asks the study, and then the machine.
         executor: ``thread``, ``process`` or ``auto``, for studies that leave it at ``auto``.
         run_one: what trains one run; tests pass their own.
-        on_done: called from a slot thread with a study's id when none of its runs has anything left to do.
+        on_done: called from a thread of the runner with a study's id when none of its runs has anything left to do,
+            or only such as wait for it.
+        holds: whether a queued run of a study must wait for what ``on_done`` does when the others are done.
     """
 
     def __init__(
@@ -99,12 +102,13 @@ class Runner:
         executor: str = "auto",
         run_one: RunOne | None = None,
         on_done: OnDone | None = None,
+        holds: Holds | None = None,
         machine: Machine | None = None,
     ) -> None:
         self.store = store
         self.live = LiveFeed()
         self._jobs, self._executor = jobs, executor
-        self._run_one, self._on_done = run_one, on_done
+        self._run_one, self._on_done, self._holds = run_one, on_done, holds
         self._machine = machine
         self._changed = threading.Condition(threading.RLock())
         self._states: dict[int, RunState] = {}
@@ -321,12 +325,40 @@ class Runner:
     # -- scheduling ---------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopping:
+                    return
+                between = self._between_acts()
+                if between is None:
+                    ready = next((run_id for run_id in self._queue if not self._is_held(run_id)), None)
+                    if ready is not None and len(self._slots) < self._limit(self._spec(ready)):
+                        self._queue.remove(ready)
+                        self._begin(ready)
+                    else:
+                        self._changed.wait(1.0)
+                    continue
+            self._open_act(between)
+
+    def _is_held(self, run_id: int) -> bool:
+        return self._holds is not None and self._holds(self._studies[run_id], self._spec(run_id))
+
+    def _between_acts(self) -> str | None:
+        """A study of which nothing runs or can start but what is held."""
+        if self._holds is None:
+            return None
+        held = {run_id for run_id in self._queue if self._is_held(run_id)}
+        busy = {self._studies[run_id] for run_id in (*self._slots, *self._queue) if run_id not in held}
+        return next((self._studies[run_id] for run_id in self._queue if self._studies[run_id] not in busy), None)
+
+    def _open_act(self, identity: str) -> None:
+        """Do what the held runs of a study wait for; where that fails they are left to be resumed, with the reason."""
+        error = self._finish(identity)
         with self._changed:
-            while not self._stopping:
-                if self._queue and len(self._slots) < self._limit(self._spec(self._queue[0])):
-                    self._begin(self._queue.pop(0))
-                else:
-                    self._changed.wait(1.0)
+            for run_id in [i for i in self._queue if self._studies[i] == identity and self._is_held(i)]:
+                self._queue.remove(run_id)
+                why = (error.message, error.remedy) if error else (tr("the forecast could not be locked."), "")
+                self._enter(run_id, S.INTERRUPTED, Outcome(run_id, S.INTERRUPTED, *why))
 
     def _spec(self, run_id: int) -> RunSpec:
         if run_id not in self._specs:
@@ -380,14 +412,19 @@ class Runner:
             self._slots.pop(run_id, None)
             self._changed.notify_all()
 
-    def _finish(self, identity: str) -> None:
+    def _finish(self, identity: str) -> KnownError | None:
         try:
             self.store.writer.flush()
             if self._on_done is not None:
                 self._on_done(identity)
+        except KnownError as error:
+            # The writer has told it already; the law is fitted when the study is looked at again.
+            log.info("after the last run of %s: %s", identity, error)
+            return error
         except Exception:
             # A law that cannot be fitted must not lose the runs it was to be fitted to.
             log.exception("after the last run of %s", identity)
+        return None
 
     def _execute(self, run_id: int, spec: RunSpec, control: RunControl) -> Outcome:
         from engine.training import run  # it loads torch when something trains, not before

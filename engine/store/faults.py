@@ -18,6 +18,8 @@ _MACHINE = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
 }
+_DAMAGED = ("Could not decode to UTF-8", "already exists")
+"""What is said, without a code of its own, of damaged text, and where our tables stand without our migrations."""
 
 
 def as_known(error: BaseException, path: Path) -> ResourceError | None:
@@ -31,6 +33,8 @@ def as_known(error: BaseException, path: Path) -> ResourceError | None:
     if not isinstance(error, sqlite3.Error):
         return None
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if any(words in str(error) for words in _DAMAGED):
+        code = sqlite3.SQLITE_CORRUPT
     if code not in _MACHINE:
         return None
     if code == sqlite3.SQLITE_FULL:

@@ -111,6 +111,36 @@ def save_law(conn: sqlite3.Connection, study_id: str, form: str, document: Mappi
     )
 
 
+def lock_forecast(
+    conn: sqlite3.Connection, study_id: str, form: str, document: Mapping[str, Any], once: bool = False
+) -> int:
+    """Keep a forecast for good and return its id; with ``once`` the one of equal ``act`` that is there stays the one.
+
+    The database itself refuses to change or delete it from here on.
+    """
+    if once:
+        found = conn.execute(
+            "SELECT id FROM forecast WHERE study_id = ? AND json_extract(document_json, '$.act') = ?",
+            (study_id, document["act"]),
+        ).fetchone()
+        if found is not None:
+            return int(found[0])
+    cursor = conn.execute(
+        "INSERT INTO forecast (study_id, form, document_json, created) VALUES (?, ?, ?, ?)",
+        (study_id, form, msgspec.json.encode(document).decode(), clock.time()),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def score_forecast(conn: sqlite3.Connection, forecast_id: int, score: Mapping[str, Any]) -> None:
+    """Put the score beside a forecast, once; a forecast that has one keeps it."""
+    conn.execute(
+        "UPDATE forecast SET score_json = ?, scored = ? WHERE id = ? AND score_json IS NULL",
+        (msgspec.json.encode(score).decode(), clock.time(), forecast_id),
+    )
+
+
 def rename(conn: sqlite3.Connection, study_id: str, title: str) -> None:
     """Change the title a study is shown under."""
     if not title.strip():

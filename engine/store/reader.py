@@ -8,7 +8,9 @@ import math
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from engine.i18n import tr
 from engine.store.decimate import min_max
-from engine.store.rows import ArtifactRow, EvaluationRow, EventRow, Row, RunRow, SampleRow, StudyRow
+from engine.store.faults import as_known
+from engine.store.rows import ArtifactRow, EvaluationRow, EventRow, ForecastRow, Row, RunRow, SampleRow, StudyRow
 from engine.study import RunSpec, StudySpec
 
 R = TypeVar("R", bound=Row)
@@ -39,10 +42,11 @@ class _Held:
 
 
 class Connections:
-    """Hands each thread its own connection."""
+    """Hands each thread its own connection to the database at ``path``."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], path: Path) -> None:
         self._connect = connect
+        self._path = path
         self._local = threading.local()
         self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -56,6 +60,17 @@ class Connections:
             with self._lock:
                 self._all.add(held)
         return held.connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The same for one query; what the machine is to blame for comes out as ``ResourceError``."""
+        try:
+            yield self.get()
+        except sqlite3.Error as error:
+            known = as_known(error, self._path)
+            if known is None:
+                raise
+            raise known from error
 
     def close(self) -> None:
         """Close the connections of all threads; they must no longer be reading."""
@@ -128,19 +143,20 @@ class Reader:
 
     def curve_full(self, run_id: int, key: str, after_step: int = -1) -> Curve:
         """Every point of a metric after ``after_step``, by step."""
-        cursor = self._connections.get().cursor()
-        cursor.row_factory = None
         sql = (
             "SELECT step, value FROM metric WHERE run_id = ? AND key_id = (SELECT id FROM metric_key WHERE name = ?)"
             " AND step > ? ORDER BY step"
         )
         values = (run_id, key, after_step)
-        cursor.execute(sql, values)
-        try:
-            points = np.fromiter(cursor, dtype=_POINT)
-        except TypeError:  # a NULL, which stands for nan; rare, so only then look at each value
-            rows = cursor.execute(sql, values).fetchall()
-            points = np.array([(step, _number(value)) for step, value in rows], dtype=_POINT)
+        with self._connections.reading() as connection:
+            cursor = connection.cursor()
+            cursor.row_factory = None
+            cursor.execute(sql, values)
+            try:
+                points = np.fromiter(cursor, dtype=_POINT)
+            except TypeError:  # a NULL, which stands for nan; rare, so only then look at each value
+                rows = cursor.execute(sql, values).fetchall()
+                points = np.array([(step, _number(value)) for step, value in rows], dtype=_POINT)
         return np.ascontiguousarray(points["step"]), np.ascontiguousarray(points["value"])
 
     def evaluations(self, study_id: str, final_only: bool = False) -> list[EvaluationRow]:
@@ -168,6 +184,15 @@ class Reader:
         document: dict[str, Any] = json.loads(row["document_json"])
         return document
 
+    def laws(self, study_id: str) -> list[dict[str, Any]]:
+        """Every law of a study, one for each form, oldest first."""
+        rows = self._all("SELECT document_json FROM law WHERE study_id = ? ORDER BY created, form", study_id)
+        return [json.loads(row["document_json"]) for row in rows]
+
+    def forecasts(self, study_id: str | None = None) -> list[ForecastRow]:
+        """Locked forecasts of a study, or of the whole home, oldest first."""
+        return self._rows(ForecastRow, "SELECT * FROM forecast WHERE ?1 IS NULL OR study_id = ?1 ORDER BY id", study_id)
+
     def samples(self, run_id: int) -> list[SampleRow]:
         """What the model made while training, oldest first."""
         return self._rows(
@@ -186,10 +211,12 @@ class Reader:
         return self._rows(ArtifactRow, "SELECT * FROM artifact WHERE run_id = ? ORDER BY step, path", run_id)
 
     def _all(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        return self._connections.get().execute(sql, values).fetchall()
+        with self._connections.reading() as connection:
+            return connection.execute(sql, values).fetchall()
 
     def _one(self, sql: str, *values: object) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self._connections.get().execute(sql, values).fetchone()
+        with self._connections.reading() as connection:
+            row: sqlite3.Row | None = connection.execute(sql, values).fetchone()
         return row
 
     def _rows(self, kind: type[R], sql: str, *values: object) -> list[R]:

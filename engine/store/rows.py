@@ -2,6 +2,7 @@
 
 import json
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -100,6 +101,30 @@ class EvaluationRow(Row, frozen=True, kw_only=True):
     size_index: int
     n_params: int
     n_params_non_embedding: int
+
+
+class ForecastRow(Row, frozen=True, kw_only=True):
+    """A locked forecast and, once the sizes it spoke of are trained, its score."""
+
+    id: int
+    study_id: str
+    form: str
+    document_json: str
+    created: float
+    score_json: str | None
+    scored: float | None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The forecast as it was locked."""
+        found: dict[str, Any] = json.loads(self.document_json)
+        return found
+
+    @property
+    def score(self) -> dict[str, Any] | None:
+        """How it came out; None until it is scored."""
+        found: dict[str, Any] | None = None if self.score_json is None else json.loads(self.score_json)
+        return found
 
 
 class EventRow(Row, frozen=True, kw_only=True):

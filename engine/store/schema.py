@@ -66,6 +66,31 @@ _FIRST = (
 )
 
 
+@migrations()
+def m002_forecasts_are_locked(db: Database) -> None:
+    """A forecast can be neither changed nor taken back; a score can be given to it once."""
+    for statement in _LOCKED:
+        db.conn.execute(statement)
+
+
+_LOCKED = (
+    """CREATE TRIGGER forecast_cannot_be_changed
+        BEFORE UPDATE OF id, study_id, form, document_json, created ON forecast
+        BEGIN SELECT RAISE(ABORT, 'a locked forecast cannot be changed'); END""",
+    """CREATE TRIGGER forecast_is_scored_once
+        BEFORE UPDATE OF score_json, scored ON forecast WHEN OLD.score_json IS NOT NULL
+        BEGIN SELECT RAISE(ABORT, 'a forecast is scored once'); END""",
+    """CREATE TRIGGER forecast_cannot_be_deleted
+        BEFORE DELETE ON forecast
+        BEGIN SELECT RAISE(ABORT, 'a locked forecast cannot be deleted'); END""",
+    # INSERT OR REPLACE deletes without asking the trigger above.
+    """CREATE TRIGGER forecast_cannot_be_replaced
+        BEFORE INSERT ON forecast WHEN EXISTS (SELECT 1 FROM forecast WHERE id = NEW.id)
+        BEGIN SELECT RAISE(ABORT, 'a locked forecast cannot be replaced'); END""",
+    "CREATE INDEX forecast_by_study ON forecast (study_id)",
+)
+
+
 def apply(connection: sqlite3.Connection) -> None:
     """Bring a database up to this program's schema.
 

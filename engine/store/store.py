@@ -24,7 +24,7 @@ class Store:
         self.artifacts = home / "artifacts"
         self.cache = home / "cache"
         self._writer = writer
-        self._connections = Connections(self._connect_reader)
+        self._connections = Connections(self._connect_reader, self.path)
 
     @classmethod
     def open(cls, home: Path, *, read_only: bool = False, on_error: OnError | None = None) -> "Store":

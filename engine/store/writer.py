@@ -5,6 +5,7 @@ What cannot be written is kept and tried again, so that a disk that was full for
 ``emit``, ``call`` and ``flush`` raise the ``ResourceError`` and ``on_error`` has been told once.
 """
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -105,6 +106,9 @@ class Writer:
             self._changed.notify_all()
         self._thread.join()
         if not already:
+            with contextlib.suppress(sqlite3.Error):  # a full disk: the log stays and is replayed the next time
+                # Readers hold the log open, and closing would leave everything in it: a copy of lab.db must be whole.
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
             if self._error is not None:
                 raise self._error

@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
     except (OSError, SafetensorError, KeyError, msgspec.MsgspecError) as error:
         raise TrainingError(
-            tr("The checkpoint {path} cannot be read: {error}.", path=path.name, error=str(error)),
+            tr("The checkpoint {path} cannot be read: {error}.", path=str(path), error=str(error)),
             tr("Move the file away to train the run from the start."),
         ) from error
     return Checkpoint(header, parts)
