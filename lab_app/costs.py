@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from engine.errors import KnownError
 from engine.study import StudySpec, spec_hash
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Costs:
                 return None
             from engine.planning import plan
 
-            return float(plan(study, self._context.lab.home)["seconds"])
+            seconds = plan(study, self._context.lab.home)["seconds"]
+            return None if seconds is None else float(seconds)  # None where the study does not fit here
 
         def keep(seconds: float | None) -> None:
             if seconds is not None:
@@ -55,7 +57,12 @@ class Costs:
                 self._context.settings.put("costs", json.dumps(self._known))
                 done()
 
-        self._context.warmth.when_warm(lambda: self._context.jobs.run(work, keep))
+        def failed(error: Exception) -> None:
+            # Nobody asked for this: without a measurement the guess stands. The wizard's estimate says what is wrong.
+            if not isinstance(error, KnownError):
+                self._context.operations.report(error)
+
+        self._context.warmth.when_warm(lambda: self._context.jobs.run(work, keep, failed))
 
     def _pace(self) -> float:
         """This machine's time over that of the one budgets were measured on: as measured, else by its cores."""

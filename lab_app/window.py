@@ -4,7 +4,7 @@ from typing import Any
 
 from PySide6.QtCore import QByteArray, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QGuiApplication
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QMessageBox, QStackedWidget, QToolBar, QWidget
+from PySide6.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QMessageBox, QStackedWidget, QToolBar, QWidget
 
 from engine.errors import KnownError
 from engine.events import RunState
@@ -33,6 +33,7 @@ PAGES = {
     "train": (mark("Train"), "train"),
     "monitor": (mark("Monitor"), "monitor"),
     "scale": (mark("Scale"), "scale"),
+    "emergence": (mark("Emergence"), "emergence"),
 }
 LAYOUT_VERSION = 1
 LEFT, RIGHT, BELOW = (
@@ -96,6 +97,10 @@ class MainWindow(QMainWindow):
             dock.setObjectName(f"dock-{name}")
             self.context.language.say(dock, dock.setWindowTitle, inside.title)
             dock.setWidget(inside)
+            # Qt names the buttons of a panel in the language of the start.
+            for part, text in (("closebutton", mark("Close")), ("floatbutton", mark("Float"))):
+                made = dock.findChild(QAbstractButton, f"qt_dockwidget_{part}")
+                self.context.language.say(made, made.setAccessibleName, text)
             self.addDockWidget(area, dock)
             docks[name] = dock
         self.tabifyDockWidget(docks["queue"], docks["log"])
@@ -188,6 +193,11 @@ class MainWindow(QMainWindow):
                 from lab_app.pages.monitor import MonitorPage
 
                 page = MonitorPage(self.context, self.catalog)
+                page.export_wanted.connect(self.deeds.export)
+            case "emergence":
+                from lab_app.pages.emergence import EmergencePage
+
+                page = EmergencePage(self.context, self.catalog)
                 page.export_wanted.connect(self.deeds.export)
             case _:
                 from lab_app.pages.scale import ScalePage
@@ -310,7 +320,7 @@ class MainWindow(QMainWindow):
         study, runs = self.study(), self.runs()
         for name in (
             "duplicate_study save_study rename_study edit_notes trash_study copy_command export_figure export_results"
-            " show_loss show_capability switch_convention export_curves"
+            " show_loss show_capability show_emergence switch_convention export_curves"
         ).split():
             by_id[name].setEnabled(study is not None)
         states = {run.state for run in runs}

@@ -104,6 +104,7 @@ class TrainPage(Page):
                 Path(chosen).write_text(text, encoding="utf-8")
             except OSError as error:
                 self.problem.setText(tr("{path} cannot be written: {error}.", path=chosen, error=error.strerror or ""))
+                self.problem.show()
 
     def _connect(self) -> None:
         self.list.currentRowChanged.connect(self._go)

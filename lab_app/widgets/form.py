@@ -1,5 +1,6 @@
 """A form made from the fields of a msgspec struct: one editor per field, checked as one types."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,10 +23,10 @@ def parse_number(text: str, *, whole: bool) -> int | float:
     if scale != 1:
         cleaned = cleaned[:-1]
     number = float(cleaned) * scale
+    if not math.isfinite(number) or (whole and number != int(number)):
+        raise ValueError(text)
     if not whole:
         return number
-    if number != int(number):
-        raise ValueError(text)
     return int(number)
 
 
@@ -40,6 +41,7 @@ class Field:
         self.title = title or str(extra.get("title") or field.name.replace("_", " ").capitalize())
         self.description = description or str(extra.get("description") or "")
         self.widget: QWidget = QLineEdit()
+        self.label = text_label()
         self.read: Callable[[], object] = lambda: None
         self.write: Callable[[Any], None] = lambda value: None
 
@@ -55,6 +57,20 @@ class Field:
             case _:
                 return self._line(changed)
 
+    def speak(self) -> None:
+        """Say name, description and choices in the language in use."""
+        title, description = tr(self.title), tr(self.description) if self.description else ""
+        self.label.setText(title)
+        self.widget.setAccessibleName(title)
+        for one in (self.label, self.widget):
+            one.setToolTip(description)
+        self.widget.setAccessibleDescription(description)
+        if isinstance(self.widget, QComboBox):
+            for number in range(self.widget.count()):
+                self.widget.setItemText(number, tr(self.widget.itemData(number)))
+        elif isinstance(self.widget, QLineEdit):
+            self.widget.setPlaceholderText(tr("automatic") if self.optional else "")
+
     def _check(self, changed: Callable[[], None]) -> QWidget:
         box = QCheckBox()
         box.toggled.connect(lambda _: changed())
@@ -64,7 +80,7 @@ class Field:
     def _choice(self, values: list[str], changed: Callable[[], None]) -> QWidget:
         box = QComboBox()
         for value in values:
-            box.addItem(tr(value), value)
+            box.addItem(value, value)
         box.currentIndexChanged.connect(lambda _: changed())
         self.widget, self.read = box, box.currentData
         self.write = lambda v: box.setCurrentIndex(max(0, box.findData(v)))
@@ -79,8 +95,6 @@ class Field:
 
     def _line(self, changed: Callable[[], None]) -> QWidget:
         line = QLineEdit()
-        if self.optional:
-            line.setPlaceholderText(tr("automatic"))
         line.textChanged.connect(lambda _: changed())
         shown: list[Any] = ["", None]
 
@@ -176,21 +190,21 @@ class Form(QWidget):
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         for field in self.fields:
             editor = field.build(self._edited)
-            field.widget.setAccessibleName(tr(field.title))
             field.widget.setMaximumWidth(320)
-            description = tr(field.description) if field.description else ""
-            field.widget.setToolTip(description)
-            field.widget.setAccessibleDescription(description)
-            label = text_label()
-            label.setText(tr(field.title))
-            label.setToolTip(description)
-            label.setBuddy(field.widget)
-            layout.addRow(label, editor)
+            field.label.setBuddy(field.widget)
+            layout.addRow(field.label, editor)
         self.problem = text_label("bad", wrap=True)
         self.problem.hide()
         layout.addRow(self.problem)
         self.setLayout(layout)
+        self.speak()
         self.set_values({})
+
+    def speak(self) -> None:
+        """Say every field again in the language in use."""
+        for field in self.fields:
+            field.speak()
+        self.check()
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Show these values, and the defaults where there is none."""

@@ -26,7 +26,7 @@ class DataStep(base.Step):
         super().__init__(context)
         self.source = QComboBox()
         for name in sources:
-            self.source.addItem(sources[name].title, name)
+            self.source.addItem("", name)
         self.form: Form | None = None
         self.form_box = QVBoxLayout()
         self.label, self.said = text_label(), text_label("muted", wrap=True)
@@ -95,6 +95,10 @@ class DataStep(base.Step):
         self.preview.setPlainText("\n\n".join(parts))
 
     def _speak(self) -> None:
+        for number in range(self.source.count()):
+            self.source.setItemText(number, tr(sources[self.source.itemData(number)].title))
+        if self.form is not None:
+            self.form.speak()
         self.group.setTitle(tr("Source"))
         self.preview_group.setTitle(tr("Preview"))
         self.label.setText(tr("Source"))

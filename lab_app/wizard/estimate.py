@@ -31,7 +31,7 @@ class EstimateStep(base.Step):
         self.table.setMinimumHeight(260)
         self.again = button()
         self.setLayout(column(self.verdict, self.reason, self.table, row(self.again, None)))
-        self._for = ""
+        self._for, self._measuring = "", False
         self._study: StudySpec | None = None
         self._document: dict[str, Any] | None = None
         self.again.clicked.connect(lambda _: self._measure())
@@ -54,11 +54,11 @@ class EstimateStep(base.Step):
             return
         self._for = spec_hash(study)
         self._document = None
+        self._measuring = True
         self.model.set_rows([])
         self.again.setEnabled(False)
         restyle(self.verdict, "role", "heading")
-        self.verdict.setText(tr("Measuring this machine…"))
-        self.reason.setText(tr("A few steps of the smallest and the largest model are timed."))
+        self._say_measuring()
         home = self.context.lab.home
 
         def work() -> dict[str, Any]:
@@ -69,8 +69,12 @@ class EstimateStep(base.Step):
         run = lambda: self.context.jobs.run(work, self._show, self._failed, slot="plan")  # noqa: E731
         self.context.warmth.when_warm(run)
 
+    def _say_measuring(self) -> None:
+        self.verdict.setText(tr("Measuring this machine…"))
+        self.reason.setText(tr("A few steps of the smallest and the largest model are timed."))
+
     def _failed(self, error: Exception) -> None:
-        self._for = ""
+        self._for, self._measuring = "", False
         self.again.setEnabled(self._study is not None)
         restyle(self.verdict, "role", "bad")
         self.verdict.setText(tr("This study cannot run as it is."))
@@ -79,7 +83,7 @@ class EstimateStep(base.Step):
             self.context.operations.report(error)
 
     def _show(self, document: dict[str, Any]) -> None:
-        self._document = document
+        self._document, self._measuring = document, False
         self.again.setEnabled(True)
         fits = bool(document.get("fits", True))
         restyle(self.verdict, "role", "good" if fits else "bad")
@@ -116,6 +120,8 @@ class EstimateStep(base.Step):
         )
         if self._document is not None:
             self._show(self._document)
+        elif self._measuring:
+            self._say_measuring()
 
 
 class ReviewStep(base.Step):

@@ -30,15 +30,15 @@ def even_sizes(low: int, high: int, count: int) -> list[int]:
     return sorted({int(round(x, 1 - math.floor(math.log10(x)))) for x in exact})
 
 
-def parse_sizes(text: str) -> list[int]:
-    """Sizes as typed, ``2k, 5k, 1M``; raises ``ValueError`` with the part that is no number."""
+def parse_sizes(text: str) -> list[int | str]:
+    """Sizes as typed, ``2k, 5k, 1M``; what is no number stays as it is, for the study's own check to name its place."""
     parts = [part for part in text.replace("，", ",").replace(";", ",").split(",") if part.strip()]
-    sizes = []
+    sizes: list[int | str] = []
     for part in parts:
         try:
             sizes.append(int(parse_number(part, whole=True)))
         except ValueError:
-            raise ValueError(part.strip()) from None
+            sizes.append(part.strip())
     return sizes
 
 
@@ -52,7 +52,7 @@ class LadderStep(base.Step):
         super().__init__(context)
         self.family = QComboBox()
         for name in families:
-            self.family.addItem(families[name].title, name)
+            self.family.addItem("", name)
         self.form: Form | None = None
         self.form_box = QVBoxLayout()
         self.sizes = QLineEdit()
@@ -96,10 +96,7 @@ class LadderStep(base.Step):
         assert self.form is not None
         table["model"] = {"family": self.family.currentData(), **self.form.values()}
         ladder: dict[str, Any] = dict(table.get("ladder", {}))
-        try:
-            ladder["sizes"] = parse_sizes(self.sizes.text())
-        except ValueError as error:
-            ladder["sizes"] = [str(error)]  # the study's own check names the field and says what it expected
+        ladder["sizes"] = parse_sizes(self.sizes.text())
         if len(ladder.get("seeds", ())) != self.seeds.value():
             ladder["seeds"] = list(range(self.seeds.value()))
         table["ladder"] = ladder
@@ -178,6 +175,11 @@ class LadderStep(base.Step):
         )
 
     def _speak(self) -> None:
+        for number in range(self.family.count()):
+            self.family.setItemText(number, tr(families[self.family.itemData(number)].title))
+        if self.form is not None:
+            self.form.speak()
+            self._preview()
         self.model_group.setTitle(tr("Model"))
         self.ladder_group.setTitle(tr("Ladder"))
         texts = (tr("Family"), tr("Sizes (non-embedding parameters)"), tr("Even ladder from"), tr("Seeds"))

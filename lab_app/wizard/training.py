@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGroupBox, QLineEdit, QVBoxLayout
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGroupBox, QLineEdit
 
 from engine.capabilities import capabilities
 from engine.i18n import mark, tr
@@ -50,8 +50,8 @@ class TrainingStep(base.Step):
             self.mode.addItem("", key)
         self.amount = QLineEdit()
         self.amount.setMaximumWidth(160)
-        self.form_box = QVBoxLayout()
-        self.form: Form | None = None
+        self.form = Form(TrainingSpec, TITLES, tuple(TITLES))
+        self.form.changed.connect(self._edited)
         self.boxes: dict[str, QCheckBox] = {}
         self.measured = column(spacing=4)
         for name in capabilities:
@@ -61,7 +61,7 @@ class TrainingStep(base.Step):
         self.label = text_label()
         self.budget_group, self.recipe_group, self.measure_group = QGroupBox(), QGroupBox(), QGroupBox()
         self.budget_group.setLayout(row(self.label, self.mode, self.amount, None))
-        self.recipe_group.setLayout(self.form_box)
+        self.recipe_group.setLayout(column(self.form))
         self.measure_group.setLayout(self.measured)
         self.setLayout(column(self.budget_group, self.measure_group, self.recipe_group, None, spacing=12))
         self._training: dict[str, Any] = {}
@@ -77,7 +77,6 @@ class TrainingStep(base.Step):
         mode = next((key for key in BUDGETS if key in self._training), "tokens")
         self.mode.setCurrentIndex(self.mode.findData(mode))
         self.amount.setText(f"{self._training.get(mode, ''):,}" if mode in self._training else "")
-        assert self.form is not None
         self.form.set_values(self._training)
         used = {use["name"] for use in table.get("capabilities", ())}
         for name, box in self.boxes.items():
@@ -85,7 +84,6 @@ class TrainingStep(base.Step):
         self._quiet = False
 
     def store(self, table: base.Table) -> None:
-        assert self.form is not None
         shown = {field.name for field in self.form.fields}
         training = {k: v for k, v in self._training.items() if k not in shown and k not in BUDGETS}
         training |= self.form.values()
@@ -117,11 +115,4 @@ class TrainingStep(base.Step):
         for name, box in self.boxes.items():
             box.setText(tr(capabilities[name].title))
             box.setToolTip(tr(capabilities[name].description))
-        values = self.form.values() if self.form is not None else {}
-        if self.form is not None:
-            self.form_box.removeWidget(self.form)
-            self.form.deleteLater()
-        self.form = Form(TrainingSpec, TITLES, tuple(TITLES))
-        self.form.set_values(values)
-        self.form.changed.connect(self._edited)
-        self.form_box.addWidget(self.form)
+        self.form.speak()
