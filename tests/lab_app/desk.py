@@ -128,6 +128,7 @@ class Desk:
     def forget(self) -> None:
         """Delete every widget of a program that has left."""
         self.closed = True
+        self.context.language.use("en")  # takes Qt's translator from the application
         self.window.deleteLater()
         flush_deletions()
         self.program.recorder.close()
