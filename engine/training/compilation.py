@@ -20,6 +20,8 @@ def compiled_or_eager(
 
     Leaves neither gradients nor drawn random numbers behind. Returns the loss and whether it is compiled.
     """
+    # Every run compiles the same lines of code for another model: without this, torch gives up after eight of them.
+    torch.compiler.reset()
     compiled: BatchLoss = torch.compile(eager, dynamic=False)
     devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
     try:

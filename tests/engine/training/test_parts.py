@@ -56,6 +56,18 @@ def test_small_models_stay_in_float32_on_one_thread() -> None:
     assert (placement.precision, placement.threads, placement.compile) == ("float32", 1, False)
 
 
+def test_long_runs_are_compiled_where_it_pays() -> None:
+    def compiled(flops: float, **execution: str) -> bool:
+        run = msgspec.structs.replace(toy.spec(**execution), compute_flops=flops)
+        return place(run, width=256).compile
+
+    assert compiled(1e14, precision="bfloat16")
+    assert not compiled(1e12, precision="bfloat16")
+    assert not compiled(1e14, precision="float32")
+    assert not compiled(1e14, precision="bfloat16", compile="off")
+    assert compiled(1e6, precision="float32", compile="on")
+
+
 def header() -> ck.Header:
     state = ck.TrainState(step=3)
     return ck.Header(format=ck.FORMAT, spec_hash="a", fingerprint="b", placement={"device": "cpu"}, state=state)

@@ -224,15 +224,20 @@ def test_other_ways_to_train_resume_too(tmp_path: Path, options: dict[str, str])
     assert recorder.curve("val/loss")[40] < recorder.curve("val/loss")[20]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_gpt_resumes_bit_for_bit(tmp_path: Path, precision: str) -> None:
+def gpt_spec(**changes: Any) -> RunSpec:
+    """A gpt of five thousand parameters on the toy text."""
     from engine.families import families
     from engine.families.base import DataShape
 
     gpt = families["gpt"]
     shape = gpt.resolve(gpt.Spec(), 5_000, DataShape("tokens", toy.VOCAB), 32)
-    base = toy.spec(n_steps=30, precision=precision, lr_rule="mup", eval_every=10)
-    run = msgspec.structs.replace(base, family="gpt", family_version=gpt.version, shape=shape)
+    base = toy.spec(lr_rule="mup", **changes)
+    return msgspec.structs.replace(base, family="gpt", family_version=gpt.version, shape=shape)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpt_resumes_bit_for_bit(tmp_path: Path, precision: str) -> None:
+    run = gpt_spec(n_steps=30, precision=precision, eval_every=10)
     recorder = toy.Recorder()
     assert run_one(toy.task(tmp_path / "a", run), recorder, toy.Commands()).state is RunState.FINISHED
     assert run_one(toy.task(tmp_path / "b", run), toy.Recorder(), toy.StopAfter(13)).state is RunState.INTERRUPTED
@@ -240,6 +245,50 @@ def test_a_gpt_resumes_bit_for_bit(tmp_path: Path, precision: str) -> None:
     assert toy.same_weights(tmp_path / "a", tmp_path / "b")
     assert recorder.of(Facts)[0].values["precision"] == precision
     assert recorder.curve("val/loss")[30] < recorder.curve("train/loss")[1] - 0.5
+
+
+def _compiled_runs_in_child(folder: str) -> None:
+    """One run undisturbed, and the same stopped and resumed; how many were compiled is left in a file."""
+    run = gpt_spec(n_steps=24, precision="bfloat16", compile="on", eval_every=12)
+    recorder = toy.Recorder()
+    toy.run_toy(toy.task(Path(folder, "a"), run), recorder, toy.Commands())
+    toy.run_toy(toy.task(Path(folder, "b"), run), recorder, toy.StopAfter(11))
+    toy.run_toy(toy.task(Path(folder, "b"), run), recorder, toy.Commands())
+    Path(folder, "compiled").write_text(str(sum(bool(f.values["compiled"]) for f in recorder.of(Facts))))
+
+
+@pytest.mark.slow
+def test_a_compiled_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """In a process of its own: the compiler's threads stay for as long as it lives."""
+    child = multiprocessing.get_context("spawn").Process(target=_compiled_runs_in_child, args=(str(tmp_path),))
+    child.start()
+    child.join()
+    child.close()
+    if (tmp_path / "compiled").read_text() != "3":
+        pytest.skip("no compiler on this machine")
+    assert toy.same_weights(tmp_path / "a", tmp_path / "b")
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    whole, parts = toy.Recorder(), toy.Recorder()
+    for micro, recorder in ((8, whole), (2, parts)):
+        run = gpt_spec(n_steps=12, precision="float32", eval_every=12, micro_batch_size=micro)
+        assert run_one(toy.task(tmp_path / str(micro), run), recorder, toy.Commands()).state is RunState.FINISHED
+    for key in ("train/loss", "grad_norm"):
+        one, other = whole.curve(key), parts.curve(key)
+        assert list(other.values()) == pytest.approx(list(one.values()), rel=2e-4)
+    assert whole.curve("train/loss")[1] != whole.curve("train/loss")[12]
+
+
+def test_overfitting_is_marked_once_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.training.evaluate import Validation
+
+    told = iter([3.0, 2.5, 2.6, 2.7, 2.8, 2.9])
+    monkeypatch.setattr(Validation, "loss", lambda self, model: (next(told), None))
+    recorder = toy.Recorder()
+    assert run_one(toy.task(tmp_path), recorder, toy.Commands()).state is RunState.FINISHED
+    assert recorder.curve("overfitting") == {40: 2.5}
+    assert sum("Overfitting since step 40" in log.text for log in recorder.of(Log)) == 1
 
 
 def test_compilation_that_fails_falls_back(
