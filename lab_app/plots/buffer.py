@@ -65,8 +65,10 @@ def peaks(x: Floats, y: Floats, most: int = DRAWN) -> tuple[Floats, Floats]:
     low = np.where(np.isnan(blocks), np.inf, blocks).argmin(axis=1)
     high = np.where(np.isnan(blocks), -np.inf, blocks).argmax(axis=1)
     starts = np.arange(len(blocks)) * width
-    chosen = np.sort(np.stack((starts + low, starts + high), axis=1), axis=1).ravel()
-    chosen = np.unique(np.concatenate((chosen, [n - 1])))
+    chosen = [starts + low, starts + high, np.array([n - 1])]
+    if whole < n and not np.isnan(y[whole:]).all():
+        chosen.append(whole + np.array([np.nanargmin(y[whole:]), np.nanargmax(y[whole:])]))
+    chosen = np.unique(np.concatenate(chosen))
     return x[chosen], y[chosen]
 
 
