@@ -181,6 +181,14 @@ ACTIONS: tuple[Action, ...] = (
         "chart",
     ),
     Action(
+        "show_emergence",
+        mark("Test for emergence"),
+        mark("Whether an ability of the chosen study appears suddenly, and whether the metric makes it"),
+        "analyze",
+        "Ctrl+J",
+        "emergence",
+    ),
+    Action(
         "switch_convention",
         mark("Switch parameter convention"),
         mark("Count parameters with or without embeddings"),

@@ -55,10 +55,8 @@ class Deeds:
             self._write(lambda: _save(Path(path), spec))
 
     def export_figure(self) -> None:
-        page: Any = self._window.pages.get("scale")
-        if self._window.page_name == "monitor":
-            self.export("loss-curves", {})
-        elif page is not None and self._window.page_name == "scale":
+        page: Any = self._window.pages.get(self._window.page_name)
+        if getattr(page, "figure_name", ""):
             self.export(page.figure_name, page.options)
         else:
             self.export("loss-vs-params", {})
@@ -177,6 +175,9 @@ class Deeds:
     def show_capability(self) -> None:
         page: Any = self._window.show_page("scale")
         page.show_capability()
+
+    def show_emergence(self) -> None:
+        self._window.show_page("emergence")
 
     def switch_convention(self) -> None:
         page: Any = self._window.show_page("scale")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from engine.errors import InputError
 from engine.figures.curves import loss_curves
+from engine.figures.emergence import emergence
 from engine.figures.ladder import capability_vs_params, loss_vs_params, residuals
 from engine.figures.model import Figure
 from engine.i18n import tr
@@ -20,6 +21,7 @@ FIGURES: Mapping[str, Builder] = {
     "capability-vs-params": capability_vs_params,
     "loss-curves": loss_curves,
     "residuals": residuals,
+    "emergence": emergence,
 }
 
 

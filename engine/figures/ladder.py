@@ -90,13 +90,19 @@ def residuals(reader: Reader, study_id: str, convention: str = "non-embedding") 
 
 
 def capability_vs_params(
-    reader: Reader, study_id: str, capability: str = "", metric: str = "", convention: str = "non-embedding"
+    reader: Reader,
+    study_id: str,
+    capability: str = "",
+    metric: str = "",
+    convention: str = "non-embedding",
+    variant: str = "",
 ) -> Figure:
     """A metric of a capability by size: each seed, the mean with its standard error, and what guessing scores.
 
-    Without ``capability`` it is the study's headline; without ``metric`` the first one that was measured.
+    Without ``capability`` it is the study's headline; without ``metric`` the first one that was measured. ``variant``
+    (JSON, as ``run.variant_json``) shows only the runs of one combination of what the study varies.
     """
-    runs = _finished(reader, study_id)
+    runs = [run for run in _finished(reader, study_id) if variant in ("", run.variant_json)]
     rows = _scores(reader, study_id, capability, metric)
     capability, metric = rows[0].capability, rows[0].metric
     by_run = {row.run_id: row for row in rows}

@@ -36,11 +36,14 @@ def metric_words(capability: str, metric: str) -> str:
 
 def metric_title(capability: str, metric: str) -> str:
     """Capability and metric by their titles; names as they are where the program no longer knows them."""
-    if capability not in capabilities:
-        return f"{capability}: {metric}"
-    found = capabilities[capability]
-    titles = {known.name: known.words() for known in found.metrics}
-    return tr("{capability}: {metric}", capability=tr(found.title), metric=titles.get(metric, metric))
+    title = tr(capabilities[capability].title) if capability in capabilities else capability
+    return tr("{capability}: {metric}", capability=title, metric=metric_name(capability, metric))
+
+
+def metric_name(capability: str, metric: str) -> str:
+    """The metric's own title."""
+    known = capabilities[capability].metrics if capability in capabilities else ()
+    return {found.name: found.words() for found in known}.get(metric, metric)
 
 
 def standard_error(values: list[float]) -> float | None:

@@ -19,6 +19,7 @@ FIGURES = {
     "capability-vs-params": mark("Capability against parameters"),
     "loss-curves": mark("Loss while training"),
     "residuals": mark("What the law leaves over"),
+    "emergence": mark("Emergence of an ability"),
 }
 
 

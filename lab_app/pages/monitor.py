@@ -59,6 +59,7 @@ class MonitorPage(Page):
     icon = "monitor"
     export_wanted = Signal(str, dict)
     """(figure name, options)."""
+    figure_name = "loss-curves"
 
     def __init__(self, context: Context, catalog: Catalog) -> None:
         super().__init__(context, catalog)
@@ -74,6 +75,11 @@ class MonitorPage(Page):
         self._speak()
         self._connect()
         self.show_study(context.selection.study)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Options of the figure in view, as the exporter knows them."""
+        return {"x": self.axis.currentData()}
 
     def entered(self) -> None:
         if self.study != self.context.selection.study:
@@ -172,7 +178,7 @@ class MonitorPage(Page):
         self.smooth.valueChanged.connect(self.smooth_box.setValue)
         self.smooth_box.valueChanged.connect(self.smooth.setValue)
         self.smooth.valueChanged.connect(lambda _: self._changed_view())
-        self.export.clicked.connect(lambda _: self.export_wanted.emit("loss-curves", {"x": self.axis.currentData()}))
+        self.export.clicked.connect(lambda _: self.export_wanted.emit(self.figure_name, self.options))
         self.loss.getViewBox().sigXRangeChanged.connect(self._follow)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._chosen())
         selection = self.context.selection

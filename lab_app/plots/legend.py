@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import pyqtgraph as pg
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QBrush, QColor, QFontMetrics, QPainter, QPaintEvent, QPen
+from PySide6.QtCore import QPoint, QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QFontMetrics, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from lab_app.theme import Theme
@@ -30,27 +30,24 @@ class Legend(QWidget):
         super().__init__()
         self._theme = theme
         self.entries: list[Entry] = []
-        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def set_entries(self, entries: list[Entry]) -> None:
         """Show these; none hides the legend, and one that no layout holds stays hidden: it would be a window."""
         self.entries = entries
         self.setAccessibleName(", ".join(entry.name for entry in entries))
         self.setVisible(bool(entries) and self.parentWidget() is not None)
-        self.updateGeometry()
+        self._fit()
         self.update()
 
-    def hasHeightForWidth(self) -> bool:
-        return True
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._fit()
+        super().resizeEvent(event)
 
-    def heightForWidth(self, width: int) -> int:
-        places = self._places(width)
-        return places[-1].y() + self._line() + 2 if places else 0
-
-    def sizeHint(self) -> QSize:
-        return QSize(240, self.heightForWidth(max(self.width(), 240)))
+    def _fit(self) -> None:
+        """As high as the lines it takes; layouts inside splitters and tabs do not ask for a height by width."""
+        places = self._places(self.width())
+        self.setFixedHeight(places[-1].y() + self._line() + 2 if places else 0)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
