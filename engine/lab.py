@@ -11,6 +11,7 @@ import filelock
 import platformdirs
 
 from engine.errors import ResourceError
+from engine.forecasting import Gate
 from engine.i18n import tr
 from engine.results import finish_study
 from engine.runner import Runner
@@ -58,6 +59,7 @@ class Lab:
                 executor=executor,
                 run_one=run_one,
                 on_done=lambda study: finish_study(store, study),
+                holds=Gate(store).holds,
             )
         except BaseException:
             lock.release()

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import InputError
 from engine.events import RunState
 from engine.i18n import tr
-from engine.store import mutations
 
 if TYPE_CHECKING:
     from engine.store import Reader, Store
 
-SMALLEST_LADDER = 4
-"""Sizes below which a law of three parameters is not fitted."""
 _ORDER = ("failed", "running", "paused", "queued", "interrupted", "cancelled")
 _COLUMNS = (
     "family",
@@ -55,6 +52,9 @@ def run_document(run: Any, evaluations: Sequence[Any] = ()) -> dict[str, Any]:
 
 def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
     """The document of ``run`` and ``results``; raises ``InputError`` where there is no such study."""
+    from engine.forecasting import forecast_documents
+    from engine.study_laws import sweeps
+
     spec = reader.study_spec(study_id)
     runs = reader.runs(study_id)
     final = final_evaluations(reader, study_id)
@@ -67,6 +67,9 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
         "state": study_state([run.state for run in runs]),
         "runs": [run_document(run, final.get(run.id, ())) for run in runs],
         "law": reader.law(study_id),
+        "laws": reader.laws(study_id),
+        "sweeps": sweeps(reader, study_id),
+        "forecasts": forecast_documents(reader, study_id),
         "headline": {
             "capability": headline.capability,
             "metric": headline.metric,
@@ -131,25 +134,16 @@ def _mean_by_size(
 
 
 def finish_study(store: "Store", study_id: str) -> dict[str, Any] | None:
-    """Fit the law to a ladder whose runs are all finished and store it; None where there is too little to fit."""
-    store.writer.flush()
-    reader = store.reader()
-    runs = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED and run.val_loss is not None]
-    runs = [run for run in runs if not run.variant and math.isfinite(run.val_loss or math.nan)]
-    if len({run.n_params_non_embedding for run in runs}) < SMALLEST_LADDER:
-        return None
-    from engine.analysis.laws import fit_ladder
+    """What is due when the runs of a ladder are done: its law, and a forecast to lock or to score.
 
-    training = reader.study_spec(study_id).training
-    law = fit_ladder(
-        [run.n_params_non_embedding for run in runs],
-        [run.val_loss for run in runs if run.val_loss is not None],
-        [run.seed for run in runs],
-        lr_scaled=training.lr_rule != "fixed",
-        converged=training.schedule != "constant",
-    )
-    document: dict[str, Any] = law.to_document() | {"convention": "non-embedding"}
-    store.writer.call(lambda conn: mutations.save_law(conn, study_id, document["form"], document)).result()
+    Returns the law, None where there is too little to fit. Raises ``InputError`` where a forecast cannot be locked.
+    """
+    from engine.forecasting import settle
+    from engine.study_laws import fit_study
+
+    store.writer.flush()
+    document = fit_study(store, study_id)
+    settle(store, study_id)
     return document
 
 

@@ -114,6 +114,34 @@ class Budget(Strict, frozen=True, kw_only=True):
     cpu_seconds: PositiveFloat = 600.0
 
 
+class ForecastSpec(Strict, frozen=True, kw_only=True):
+    """The second act of a study: its largest sizes are trained only once a forecast of them is locked."""
+
+    hold: Positive = 1
+    """How many of the largest sizes wait for the forecast."""
+    level: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.9
+    """What share of such intervals ought to hold what comes."""
+
+
+class ImportedFile(Strict, frozen=True, kw_only=True):
+    """A file that results were read from, by name; where it lay is the reader's own business and is not kept."""
+
+    name: str
+    sha256: str
+    n_bytes: int
+
+
+class Imported(Strict, frozen=True, kw_only=True):
+    """Where the results of an imported study come from."""
+
+    format: Literal["table", "lm-eval", "tensorboard"]
+    files: tuple[ImportedFile, ...]
+    digest: str
+    """SHA-256 of the files' contents and of how they were read: what the study's id is made of."""
+    date: str
+    """Day of the import, ISO 8601."""
+
+
 class StudySpec(Strict, frozen=True, kw_only=True):
     """A question asked of a ladder. ``model`` and ``data`` hold the fields of the family's and source's Spec."""
 
@@ -121,13 +149,21 @@ class StudySpec(Strict, frozen=True, kw_only=True):
     title: str
     question: str = ""
     zh_CN: dict[str, str] = {}
-    kind: Literal["pretrain"] = "pretrain"
+    kind: Literal["pretrain", "simulate", "import"] = "pretrain"
+    """``simulate`` trains nothing: its runs draw results from a law that is known (``engine.simulating``).
+
+    ``import`` holds results that were made elsewhere (``engine.importing``) and is never run.
+    """
     model: dict[str, Scalar]
     data: dict[str, Scalar]
     ladder: LadderSpec
     training: TrainingSpec = TrainingSpec()
     capabilities: tuple[CapabilityUse, ...] = ()
     headline: Headline = Headline()
+    forecast: ForecastSpec | msgspec.UnsetType = msgspec.UNSET
+    """Left out of the JSON where it is not given: ids stay."""
+    imported: Imported | msgspec.UnsetType = msgspec.UNSET
+    """Only with ``kind = "import"``; left out of the JSON otherwise: ids stay."""
     execution: ExecutionSpec = ExecutionSpec()
     budget: Budget = Budget()
     profiles: dict[str, dict[str, Any]] = {}
@@ -194,7 +230,9 @@ class RunSpec(Strict, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """Short name of the run inside its study."""
+        """Short name of the run inside its study; an imported run keeps the name it came with."""
+        if self.kind == "import" and self.data.get("name"):
+            return str(self.data["name"])
         varied = "".join(f" {k.rsplit('.', 1)[-1]}={v}" for k, v in self.variant.items())
         return f"{self.family} {self.n_params_non_embedding:,}{varied} seed {self.seed}"
 
@@ -211,6 +249,8 @@ def spec_hash(spec: msgspec.Struct) -> str:
 
 def study_id(study: StudySpec) -> str:
     """Name and a short hash of what decides the results: equal studies share an id and are resumed, not repeated."""
+    if study.imported is not msgspec.UNSET:
+        return f"{study.name}-{study.imported.digest[:8]}"
     silent = {"title": "", "question": "", "zh_CN": {}, "profiles": {}, "budget": Budget()}
     return f"{study.name}-{spec_hash(msgspec.structs.replace(study, **silent))[:8]}"
 
@@ -251,6 +291,15 @@ def parse_study(table: Mapping[str, Any], overrides: Sequence[str] = (), profile
     if len(given) != 1:
         raise StudyError(tr("training: give exactly one of tokens, tokens_per_param and steps."))
     return study
+
+
+def refuse_imported(study: StudySpec) -> None:
+    """Raise ``StudyError`` where a study only holds results that were made elsewhere."""
+    if study.kind == "import":
+        raise StudyError(
+            tr("kind: {study} was imported; it holds results only and can be neither run nor copied.", study=study.name),
+            tr("Make a new study to train models of your own."),
+        )
 
 
 def builtin_studies() -> list[Path]:
