@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +19,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli_emergence import emergence
 from engine.cli_fit import fit
-from engine.errors import KnownError, ResourceError
+from engine.errors import InputError, KnownError, ResourceError
 from engine.events import RunState
 from engine.i18n import language, set_language, system_language, tr
 from engine.study import StudySpec, builtin_studies, load_study, to_toml_table
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
+app.command()(emergence)
 app.command()(fit)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY|FILE.toml", help="A built-in study or a study file.")]
@@ -203,7 +205,9 @@ def run(
             lab.runner.stop_all()
             raise _Leave(_say(tr("Interrupted: the same command goes on where it left off."), 130))
         if lab.reader().law(study_id) is None:
-            finish_study(lab.store, study_id)
+            with suppress(InputError):  # why a forecast could not be locked is kept with the runs that wait for it
+                finish_study(lab.store, study_id)
+        lab.store.writer.flush()
         document = study_document(lab.reader(), study_id)
     _print(document, as_json, _results_table(document))
     failed = [r for r in document["runs"] if r["state"] != RunState.FINISHED]
@@ -261,7 +265,7 @@ def _watch(lab: Any, study_id: str, asked: _Interrupt) -> None:
 
     rows = lab.reader().runs(study_id)
     done = frozenset(row.id for row in rows if row.state == RunState.FINISHED)
-    with StudyProgress({r.id: r.label for r in rows}, {r.id: r.compute_flops or 0.0 for r in rows}, done) as progress:
+    with StudyProgress({r.id: r.label for r in rows}, {r.id: r.compute_flops or 1.0 for r in rows}, done) as progress:
         lab.runner.wait(study_id, progress.show, unless=asked.flag)
 
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.analysis.arrays import Floats
+from engine.analysis.arrays import Floats, Ints
 from engine.analysis.emergence import smooth
 from engine.analysis.emergence.compare import Comparison
 from engine.analysis.emergence.curve import Curve
 from engine.analysis.emergence.noise import Likelihood
 
-_N_GRID = 4001
-_WIDTHS = np.geomspace(0.1, smooth.WIDEST, 18)
+_N_GRID = 1201
+_WIDTHS = np.geomspace(0.1, smooth.WIDEST, 16)
 """Widths tried, in local spacings of the grid."""
 _FORMS = tuple(f for f in smooth.FORMS if f.power in (1.0, smooth.GUMBEL))
 _HALF_CHI_SQUARED = {0.68: 0.4945, 0.9: 1.3528, 0.95: 1.9207, 0.99: 3.3174}
@@ -77,22 +77,28 @@ def sharpness(comparison: Comparison, level: float) -> Sharpness:
 
 def _profile(curve: Curve) -> tuple[Floats, Floats, Floats]:
     """For each width tried: the best log-likelihood, the width in decades and the spacing where it is."""
-    middles = np.concatenate([(curve.x[1:] + curve.x[:-1]) / 2, curve.x[1:-1]])
-    n_forms, n_middles = len(_FORMS), len(middles)
-    form = np.tile(np.repeat(np.arange(n_forms), n_middles), len(_WIDTHS))
-    theta = np.zeros((len(form), 4))
-    theta[:, 1] = 1.0
-    theta[:, 2] = np.tile(middles, n_forms * len(_WIDTHS))
+    width, middle = _places(curve)
+    n_forms, n_places = len(_FORMS), len(width)
+    form = np.repeat(np.arange(n_forms), n_places)
+    width, middle = np.tile(width, n_forms), np.tile(middle, n_forms)
+    theta = np.stack([np.zeros_like(middle), np.ones_like(middle), middle, np.log(_WIDTHS)[width]], axis=1)
     low, high = smooth.bounds(curve, _FORMS, form)
-    low[:, 3] = high[:, 3] = np.repeat(np.log(_WIDTHS), n_forms * n_middles)
+    low[:, 3] = high[:, 3] = theta[:, 3]
     weight = np.repeat(curve.weight[None], len(form), axis=0)
-    problems = smooth.Problems(curve, _FORMS, form, weight, low, high)
-    solved, value = smooth.solve(problems, theta)
-    found = value.reshape(len(_WIDTHS), -1).argmin(axis=1)
-    best = solved.reshape(len(_WIDTHS), -1, 4)[np.arange(len(_WIDTHS)), found]
-    index = found // n_middles
-    chosen = smooth.Problems(curve, _FORMS, index, weight[: len(_WIDTHS)], low[: len(_WIDTHS)], high[: len(_WIDTHS)])
+    solved, value = smooth.solve(smooth.Problems(curve, _FORMS, form, weight, low, high), theta)
+    chosen = np.array([np.where(width == w, value, np.inf).argmin() for w in range(len(_WIDTHS))])
+    best = solved[chosen]
+    fitted = smooth.Problems(curve, _FORMS, form[chosen], weight[chosen], low[chosen], high[chosen])
     likelihood = Likelihood(curve)
-    fit = likelihood.robust(likelihood.sizes(chosen.level(best))).sum(axis=2) + 4 * likelihood.inflation
+    fit = likelihood.robust(likelihood.sizes(fitted.level(best))).sum(axis=2) + 4 * likelihood.inflation
     spacing = curve.spacing_at(best[:, 2])
     return fit.max(axis=1), _WIDTHS * spacing, spacing
+
+
+def _places(curve: Curve) -> tuple[Ints, Floats]:
+    """Widths (indices into ``_WIDTHS``) and middles to start from: narrow rises in every gap and on every size."""
+    gaps = (curve.x[1:] + curve.x[:-1]) / 2
+    narrow = np.concatenate([gaps, curve.x[1:-1]])
+    wide = np.quantile(curve.x, [0.15, 0.4, 0.6, 0.85])
+    places = [narrow if width < smooth.NARROWEST else wide for width in _WIDTHS]
+    return np.repeat(np.arange(len(_WIDTHS)), [len(p) for p in places]), np.concatenate(places)

@@ -45,27 +45,38 @@ def observations(
     metric: Sequence[str] | str | None = None,
     seed: Sequence[float] | Floats | None = None,
     variable: str = "size",
+    rows: Ints | None = None,
 ) -> Observations:
-    """Check the columns and put them together. Raises ``InputError`` naming the row at fault."""
+    """Check the columns and put them together.
+
+    ``rows`` are the numbers of the rows in the file they come from, 1, 2, 3 by default. Raises ``InputError`` naming
+    the row at fault.
+    """
     x, y = as_floats(size), as_floats(score)
     if not len(x):
         raise InputError(tr("There are no rows to judge."))
     items = np.full(len(x), np.nan) if n is None else as_floats(np.broadcast_to(as_floats(n), x.shape))
     labels = np.array([metric or UNNAMED] * len(x) if metric is None or isinstance(metric, str) else metric, object)
     runs = None if seed is None else as_floats(seed)
-    _refuse(~(np.isfinite(x) & (x > 0)), variable, x, tr("Sizes are put on a logarithmic axis."))
-    _refuse(~np.isfinite(y), "score", y, tr("Leave the row out, or write the score."))
-    _refuse(np.isfinite(items) & (items < 1), "n", items, tr("n is how many items the score is a mean of."))
+    at = np.arange(1, len(x) + 1) if rows is None else rows
+    _refuse(~(np.isfinite(x) & (x > 0)), variable, x, at, tr("Sizes are put on a logarithmic axis."))
+    _refuse(~np.isfinite(y), "score", y, at, tr("Leave the row out, or write the score."))
+    _refuse(np.isinf(items) | (items < 1), "n", items, at, tr("n is how many items the score is a mean of."))
     if runs is not None and np.isnan(runs).all():
         runs = None
     return Observations(x, y, items, labels, runs, variable)
 
 
-def _refuse(bad: Any, column: str, values: Floats, remedy: str) -> None:
+def _refuse(bad: Any, column: str, values: Floats, rows: Any, remedy: str) -> None:
     if bad.any():
-        row = int(bad.argmax())
+        first = int(bad.argmax())
         raise InputError(
-            tr("Row {row}, column {column}: {value:g} cannot be used.", row=row + 1, column=column, value=values[row]),
+            tr(
+                "Row {row}, column {column}: {value:g} cannot be used.",
+                row=int(rows[first]),
+                column=column,
+                value=float(values[first]),
+            ),
             remedy,
         )
 
@@ -108,6 +119,10 @@ def _curve(table: Observations, name: str, kind: Kind, of: Any) -> Curve:
     x, y, n = np.log10(table.size[of]), table.score[of], table.n[of]
     group, centres = _groups(x)
     seed = np.arange(len(x), dtype=np.float64) if table.seed is None else table.seed[of]
+    if np.isnan(n).all() and len(x) > 2 * len(centres) and np.isin(y, (0.0, 1.0)).all():
+        # Right or wrong, one row an item: without seeds, all items of a size are of one run.
+        n = np.ones(len(x))
+        seed = np.zeros(len(x)) if table.seed is None else seed
     y, n, group = _same_run(y, n, group, seed)
     padded_y, padded_n, runs = _padded(y, n, group, len(centres))
     known = bool(np.isfinite(n).all())

@@ -58,7 +58,8 @@ def fit(likelihood: Likelihood, folds: Floats) -> Mixture | None:
     below = np.moveaxis(flat[:, :, low], 2, 0)
     above = np.moveaxis(flat[:, :, high], 2, 0)
     n_levels = len(_LEVELS)
-    apart = _LEVELS[high % n_levels] - _LEVELS[low % n_levels] > _APART * (sd.ravel()[low] + sd.ravel()[high])
+    seen = np.sqrt(sd**2 + _item_noise(curve)).ravel()
+    apart = _LEVELS[high % n_levels] - _LEVELS[low % n_levels] > _APART * (seen[low] + seen[high])
     if not apart[0]:
         return None
     share, middle, width = _shares(curve)
@@ -98,6 +99,14 @@ def _table(likelihood: Likelihood) -> tuple[Floats, Floats, Floats]:
     else:
         sd = np.repeat(spread, len(_LEVELS), axis=1)
     return table, likelihood.inflation[kept], sd
+
+
+def _item_noise(curve: Curve) -> Floats:
+    """(Q,) variance of a run's score from its items alone."""
+    if curve.noise == "gaussian":
+        return np.zeros(len(_LEVELS))
+    variance: Floats = _LEVELS * (1 - _LEVELS) / float(np.median(curve.n[curve.runs]))
+    return variance
 
 
 def _plateaus(curve: Curve, table: Floats, folds: Floats, sd: Floats) -> tuple[Ints, Ints]:

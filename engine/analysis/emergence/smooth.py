@@ -24,7 +24,7 @@ GUMBEL: Final = 1e3
 EXPONENTIAL: Final = 0.0
 """Stands for the power law in N itself, which has a rate in place of a middle and a width."""
 _STEPS = 30
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
