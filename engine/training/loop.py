@@ -16,7 +16,6 @@ from engine.events import Command, Control, PhaseName
 from engine.sources.base import Prepared
 from engine.study import ResolvedTraining, RunSpec
 from engine.training.checkpoint import TrainState
-from engine.training.evaluate import to_tensors
 from engine.training.optim import Optimizer
 from engine.training.report import Clock, Curve, Teller
 from engine.training.schedule import lr_factor
@@ -39,7 +38,7 @@ class Trainee:
     spec: RunSpec
     model: nn.Module
     loss: Callable[[Mapping[str, Tensor]], Tensor]
-    """Scalar training loss of a batch on the device; eager or compiled."""
+    """Training loss of a batch on the device, a scalar, or (members,) of a stack; eager or compiled."""
     optimizer: Optimizer
     prepared: Prepared
     device: torch.device
@@ -52,6 +51,10 @@ class Trainee:
     """Validate at the current step: keeps the best, marks overfitting, may set ``state.stopped_early``."""
     save: Callable[[], None]
     """Write the resumable checkpoint."""
+    batch: Callable[[int], Mapping[str, Tensor]]
+    """The training batch of a step, on the device."""
+    clip: Callable[[], Tensor]
+    """Bound the gradient's norm; returns what it was."""
 
 
 def train(run: Trainee) -> Ending:
@@ -75,9 +78,8 @@ def train(run: Trainee) -> Ending:
 
         lr = plan.learning_rate * lr_factor(state.step, plan)
         optimizer.set_lr(lr)
-        batch = run.prepared.train_batch(state.step, plan.batch_size, plan.context, run.spec.seed)
-        loss = backward(run, to_tensors(batch, run.device))
-        norm = torch.nn.utils.clip_grad_norm_(optimizer.params, plan.grad_clip or float("inf"))
+        loss = backward(run, run.batch(state.step))
+        norm = run.clip()
         optimizer.step()
         state.step += 1
         curve.add(state.step, lr, loss, norm)
@@ -108,7 +110,7 @@ def backward(run: Trainee, batch: Mapping[str, Tensor]) -> Tensor:
     size, micro = run.spec.training.batch_size, run.spec.training.micro_batch_size
     if micro >= size:
         loss = run.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         return loss.detach()
     total = torch.zeros((), device=run.device)
     for start in range(0, size, micro):

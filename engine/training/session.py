@@ -1,6 +1,7 @@
 """One run's set-up and what the loop calls: data, model, resuming, validation, checkpoints, the finished weights."""
 
 import dataclasses
+import math
 import platform
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -141,6 +142,10 @@ class Session:
             control=self.control,
             evaluate=lambda: self._evaluate(run, validation, prepared),
             save=lambda: self._save(run, prepared),
+            batch=lambda step: to_tensors(
+                prepared.train_batch(step, training.batch_size, training.context, spec.seed), run.device
+            ),
+            clip=lambda: nn.utils.clip_grad_norm_(optimizer.params, training.grad_clip or math.inf),
         )
         if self._resumed is not None:
             self._tell_again(run)
