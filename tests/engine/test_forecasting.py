@@ -1,4 +1,4 @@
-"""A study in two acts: its forecast is locked once, before the large sizes begin, and scored after; also after a kill."""
+"""A study in two acts: its forecast is locked once, before the large sizes begin, and scored after them."""
 
 import sqlite3
 from pathlib import Path
