@@ -21,10 +21,11 @@ from rich.table import Table
 
 from engine.cli_emergence import emergence
 from engine.cli_fit import fit
+from engine.cli_import import import_results
 from engine.errors import InputError, KnownError, ResourceError
 from engine.events import RunState
 from engine.i18n import language, set_language, system_language, tr
-from engine.study import StudySpec, builtin_studies, load_study, to_toml_table
+from engine.study import StudySpec, builtin_studies, load_study, refuse_imported, to_toml_table
 
 if TYPE_CHECKING:
     from engine.lab import Lab
@@ -41,6 +42,7 @@ export_app = typer.Typer(help="Write figures, tables, models and studies to file
 app.add_typer(export_app, name="export")
 app.command()(emergence)
 app.command()(fit)
+app.command("import")(import_results)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY|FILE.toml", help="A built-in study or a study file.")]
 StudyId = Annotated[str, typer.Argument(metavar="STUDY_ID", help="The id that run printed.")]
@@ -383,7 +385,9 @@ def export_study(study_id: StudyId, out: Out, home: Home = None) -> None:
     from engine.tables import to_toml
 
     with _reading(home) as reader, _writing(out):
-        out.write_text(to_toml(to_toml_table(reader.study_spec(known_study(reader, study_id)))), encoding="utf-8")
+        spec = reader.study_spec(known_study(reader, study_id))
+        refuse_imported(spec)
+        out.write_text(to_toml(to_toml_table(spec)), encoding="utf-8")
     sys.stdout.write(f"{out}\n")
 
 

@@ -12,6 +12,7 @@ from engine.errors import InputError, StudyError
 from engine.families import families
 from engine.families.base import Counts, DataShape, Family
 from engine.i18n import tr
+from engine.simulating.spec import expand_simulated
 from engine.sources import sources
 from engine.sources.base import Source
 from engine.study import (
@@ -24,6 +25,7 @@ from engine.study import (
     TrainingSpec,
     convert,
     parse_study,
+    refuse_imported,
 )
 
 BYTES_PER_PARAM = 16
@@ -38,7 +40,10 @@ def expand(study: StudySpec) -> tuple[RunSpec, ...]:
     Raises:
         StudyError: a family, source or capability field is wrong; the message begins with the field.
     """
+    refuse_imported(study)
     _check_ladder(study)
+    if study.kind == "simulate":
+        return expand_simulated(study)
     variants = [(chosen, _vary(study, chosen)) for chosen in _combinations(study.ladder.vary)]
     sizes = sorted(study.ladder.sizes)
     runs: list[RunSpec] = []

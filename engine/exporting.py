@@ -30,6 +30,8 @@ def export_hf(reader: "Reader", home: Path, run_id: int, folder: Path) -> None:
     from safetensors import SafetensorError
 
     spec = reader.run_spec(run_id)
+    if spec.kind == "import":
+        raise InputError(tr("run {run} was imported: its weights are not here.", run=run_id))
     saved = [artifact for artifact in reader.artifacts(run_id) if artifact.kind == "weights"]
     if not saved:
         raise InputError(tr("run {run} has no finished model yet.", run=run_id), tr("Let it finish first."))

@@ -297,7 +297,9 @@ def refuse_imported(study: StudySpec) -> None:
     """Raise ``StudyError`` where a study only holds results that were made elsewhere."""
     if study.kind == "import":
         raise StudyError(
-            tr("kind: {study} was imported; it holds results only and can be neither run nor copied.", study=study.name),
+            tr(
+                "kind: {study} was imported; it holds results only and can be neither run nor copied.", study=study.name
+            ),
             tr("Make a new study to train models of your own."),
         )
 

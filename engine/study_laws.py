@@ -50,8 +50,12 @@ def _keep(store: "Store", study_id: str, document: dict[str, Any]) -> None:
 def _documents(reader: "Reader", study_id: str, runs: "list[Observation]") -> list[dict[str, Any]]:
     from engine.analysis.forecasts.locked import fit_law, tokens_vary
 
-    training = reader.study_spec(study_id).training
-    scaled, converged = training.lr_rule != "fixed", training.schedule != "constant"
+    study = reader.study_spec(study_id)
+    training = study.training
+    scaled: bool | None = training.lr_rule != "fixed"
+    converged: bool | None = training.schedule != "constant"
+    if study.kind == "import":  # how it was trained is not told
+        scaled = converged = None
     if tokens_vary(runs):
         return _estimators(points_of_runs(reader, study_id))
     law = fit_law(runs, 0.9, lr_scaled=scaled, converged=converged)

@@ -110,7 +110,7 @@ def read_columns(
     a longer file is refused as soon as that many rows were read. Raises ``InputError``, one sentence each, for a
     file that is missing, empty, binary or ragged, for a column that is missing, and for text among numbers.
     """
-    table = _open(Path(path))
+    table = open_table(Path(path))
     headers = _match(table.headers, wanted, dict(names or {}))
     kinds = {headers[c.name]: c.kind for c in wanted if c.name in headers}
     parts: dict[str, list[Any]] = {header: [] for header in kinds}
@@ -361,7 +361,8 @@ class _Json:
         yield from self._table.select(list(kinds)).to_batches()
 
 
-def _open(path: Path) -> _Csv | _Parquet | _Json:
+def open_table(path: Path) -> _Csv | _Parquet | _Json:
+    """A table by its content and suffix: ``headers``, and ``blocks`` of record batches; raises ``InputError``."""
     try:
         with path.open("rb") as file:
             head = file.read(_SNIFFED)
