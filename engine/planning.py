@@ -49,8 +49,7 @@ def plan(study: StudySpec, home: Path) -> dict[str, Any]:
     machine = Machine.measure()
     jobs = min(len(runs), min(machine.jobs(run) for run in runs))
     reasons = _reasons(runs, machine, jobs, home)
-    rates = {} if reasons else _calibrate(runs, machine, jobs)
-    seconds = [_seconds(run, rates) if rates else None for run in runs]
+    seconds = [None for run in runs] if reasons else _costs(runs, machine, jobs)
     return {
         "study": study.name,
         "runs": [
@@ -71,13 +70,24 @@ def plan(study: StudySpec, home: Path) -> dict[str, Any]:
         ],
         "jobs": jobs,
         "device": machine.device(study.execution),
-        "seconds": _makespan([s for s in seconds if s is not None], jobs) + START_SECONDS if rates else None,
+        "seconds": None if reasons else _makespan([s for s in seconds if s is not None], jobs) + START_SECONDS,
         "compute_flops": sum(run.compute_flops for run in runs),
         "disk_bytes": disk_bytes(runs),
         "memory_bytes": _peak_memory(runs, jobs),
         "fits": not reasons,
         "reasons": reasons,
     }
+
+
+def _costs(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> list[float]:
+    """Seconds of each run: of real steps that are timed, or of one ladder that is drawn."""
+    if runs[0].kind == "simulate":
+        from engine.simulating.run import seconds_per_ladder
+
+        each = seconds_per_ladder(runs[0])
+        return [each * run.training.n_steps + RUN_OVERHEAD_SECONDS for run in runs]
+    rates = _calibrate(runs, machine, jobs)
+    return [_seconds(run, rates) for run in runs]
 
 
 def disk_bytes(runs: Sequence[RunSpec]) -> int:

@@ -28,6 +28,8 @@ def check_ready(study: StudySpec, reader: "Reader", cache: Path, on_progress: "O
     if not left:
         return
     check_device(study.execution, Machine.measure())
+    if study.kind == "simulate":
+        return  # its data are drawn
     seen: set[bytes] = set()
     for run in left:
         asked = msgspec.json.encode([run.source, run.data, run.training.context, run.training.batch_size])

@@ -427,9 +427,7 @@ class Runner:
         return None
 
     def _execute(self, run_id: int, spec: RunSpec, control: RunControl) -> Outcome:
-        from engine.training import run  # it loads torch when something trains, not before
-
-        run_one = self._run_one or run.run_one
+        run_one = self._run_one or _run_one_of(spec.kind)
         name = spec.execution.executor
         with self._changed:
             idle = self._idle.setdefault(name, [])
@@ -448,3 +446,14 @@ class Runner:
         with self._changed:
             self._idle[name].append(executor)
         return outcome
+
+
+def _run_one_of(kind: str) -> RunOne:
+    """What does the runs of a kind; the trainer loads torch when something trains, not before."""
+    if kind == "simulate":
+        from engine.simulating.run import run_one as simulate
+
+        return simulate
+    from engine.training.run import run_one as train
+
+    return train
