@@ -111,10 +111,10 @@ class BrokenPower:
         return np.stack([*parameters, np.exp(log_f), np.exp(floor)], axis=1)
 
     def starts(self, log_loss: Floats) -> Floats:
-        """Plain laws bent at five places, softly and sharply, up and down."""
+        """Plain laws bent at three places, softly and sharply, up and down."""
         plain = PowerSum(self.x, self.center, self.highest).starts(log_loss)
         rows = []
-        for at in np.quantile(self.x[:, 0], [0.15, 0.35, 0.5, 0.65, 0.85]):
+        for at in np.quantile(self.x[:, 0], [0.2, 0.5, 0.8]):
             for log_f in (np.log(0.2), 0.0):
                 for change in (-0.1, 0.1, 0.4):
                     rows += [[s, c0, change, at, log_f, e] for s, c0, e in plain[1::3]]

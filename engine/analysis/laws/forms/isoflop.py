@@ -97,7 +97,8 @@ class IsoFlop(Form):
         used, minima = [], []
         for budget in found:
             at, inside = budget.minimum(points["loss"][budget.members][None])
-            if inside[0]:
+            # A parabola may bend up inside a grid on which the loss only falls or only rises.
+            if inside[0] and _sizes_beside(budget, _observed_lowest(budget, points["loss"])):
                 used.append(budget)
                 minima.append(float(at[0]))
         if len(used) < 2:
@@ -175,7 +176,12 @@ class IsoFlop(Form):
         if left_out:
             shown = ", ".join(f"{c:.3g}" for c in left_out)
             warnings.append(tr("The minimum is outside the grid at C = {compute}; left out of the law.", compute=shown))
-        edge = [b.compute for b, at in zip(used, minima, strict=True) if _at_edge(b, at)]
+        loss = points["loss"]
+        beside = [
+            min(_sizes_beside(b, at), _sizes_beside(b, _observed_lowest(b, loss)))
+            for b, at in zip(used, minima, strict=True)
+        ]
+        edge = [b.compute for b, sizes in zip(used, beside, strict=True) if sizes < 2]
         if edge:
             shown = ", ".join(f"{c:.3g}" for c in edge)
             warnings.append(tr("The minimum is at the edge of the grid at C = {compute}.", compute=shown))
@@ -297,7 +303,12 @@ def _extra_scatter(rng: np.random.Generator, log_c: Floats, lowest: Floats, draw
     return scatter
 
 
-def _at_edge(budget: Budget, at: float) -> bool:
-    """Whether the grid size nearest to the minimum is its first or its last."""
+def _sizes_beside(budget: Budget, ln_n: float) -> int:
+    """How many sizes lie on the emptier side of ``ln_n``."""
     sizes = np.unique(budget.x + budget.center)
-    return bool(np.abs(sizes - at).argmin() in (0, len(sizes) - 1))
+    return int(min((sizes < ln_n - 1e-9).sum(), (sizes > ln_n + 1e-9).sum()))
+
+
+def _observed_lowest(budget: Budget, loss: Floats) -> float:
+    """ln N of the lowest loss seen."""
+    return float(budget.x[loss[budget.members].argmin()] + budget.center)
