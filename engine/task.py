@@ -16,6 +16,8 @@ class Task:
     spec: RunSpec
     folder: Path
     cache: Path
+    partners: tuple["Task", ...] = ()
+    """Runs that differ from this one in the seed only and may be trained together with it as one stacked model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Outcome:
     message: str = ""
     remedy: str = ""
     traceback: str = ""
+    partners: tuple["Outcome", ...] = ()
+    """How the partners ended; one that is missing ended as the run itself did."""
+    apart: bool = False
+    """Nothing was trained: apart is faster than together here, and the runs want their turns one by one."""
 
 
 RunOne = Callable[[Task, Reporter, Control], Outcome]

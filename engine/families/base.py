@@ -1,10 +1,10 @@
 """What a model family is: a Spec for the form, a dial from ``n_params`` to a shape, counts, and a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -108,9 +108,29 @@ class Family(ABC):
         tokens = torch.randint(0, int(shape["vocab_size"]), (batch_size, context))
         return {"inputs": tokens, "targets": tokens}
 
+    def stack(self, models: "Sequence[nn.Module]") -> "StackedModel | None":
+        """Models of one shape as one, which trains several seeds at once; None where the family has no such form."""
+        return None
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: "Any") -> None:
         """Write a folder that plain transformers loads with equal outputs."""
         raise NotImplementedError(self.name)
+
+
+class StackedModel(Protocol):
+    """Members as one module whose parameters have a leading axis of members."""
+
+    def losses(self, batch: "Mapping[str, Tensor]") -> "Tensor":
+        """(members,) training losses of a batch whose arrays have that leading axis."""
+        ...
+
+    def weight(self, name: str) -> "Tensor":
+        """The stacked parameter that the members call ``name``."""
+        ...
+
+    def member(self, index: int) -> "dict[str, Tensor]":
+        """The parameters of one member under its own names; views."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Decoder-only language models of the Llama kind, built at any size from one dial."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from engine.families.base import (
     LossOutput,
     ParamGroup,
     Shape,
+    StackedModel,
     TrainingHints,
 )
 from engine.i18n import mark, tr
@@ -204,6 +205,13 @@ class Gpt(Family):
             ParamGroup(embeddings, rest, decay=True),
             ParamGroup(norms, rest, decay=False),
         ]
+
+    def stack(self, models: "Sequence[nn.Module]") -> StackedModel | None:
+        from engine.families._decoder import Decoder
+        from engine.families._stacked import StackedDecoder
+
+        decoders = [model for model in models if type(model) is Decoder]
+        return StackedDecoder(decoders) if len(decoders) == len(models) else None
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModelForCausalLM`` loads with equal logits.

@@ -26,7 +26,7 @@ def compiled_or_eager(
     devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
     try:
         with torch.random.fork_rng(devices=devices):
-            compiled(example).backward()  # type: ignore[no-untyped-call]
+            compiled(example).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - compilers fail in many ways; eager is always right, and it is said
         why = next(iter(str(error).splitlines()), type(error).__name__)
         teller.log(tr("torch.compile does not work here; going on without it: {why}", why=why), "warning")

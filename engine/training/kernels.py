@@ -12,6 +12,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -66,17 +67,24 @@ def choose_attention(
         return usual_implementation(device.type, dtype, context)
     if context > WRITTEN_LIMIT:
         return "sdpa"
-    memory = _Memory(cache)
-    key = f"{_machine(device)} {dtype} {batch}x{n_heads}x{context}x{head_dim}"
-    remembered = memory.get(key)
-    if remembered in IMPLEMENTATIONS:
-        return remembered
-    times = {
-        name: _attention_seconds(name, device, dtype, (batch, n_heads, context, head_dim)) for name in IMPLEMENTATIONS
-    }
-    fastest = min(times, key=lambda name: times[name])
-    memory.put(key, fastest)
-    return fastest
+
+    def measure() -> str:
+        shape = (batch, n_heads, context, head_dim)
+        times = {name: _attention_seconds(name, device, dtype, shape) for name in IMPLEMENTATIONS}
+        return min(times, key=lambda name: times[name])
+
+    chosen = remembered(f"{dtype} {batch}x{n_heads}x{context}x{head_dim}", device, cache, measure)
+    return chosen if chosen in IMPLEMENTATIONS else measure()
+
+
+def remembered(key: str, device: torch.device, cache: Path | None, measure: Callable[[], str]) -> str:
+    """What was measured before on this machine under ``key``, else what ``measure`` finds now, kept for the next."""
+    memory, place = _Memory(cache), f"{_machine(device)} {key}"
+    known = memory.get(place)
+    if known is None:
+        known = measure()
+        memory.put(place, known)
+    return known
 
 
 def _attention_seconds(name: str, device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> float:

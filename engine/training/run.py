@@ -27,6 +27,10 @@ def run_one(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
     configure_allocator()
 
     try:
+        if task.partners:
+            from engine.training.stacked import run_stack
+
+            return run_stack(task, reporter, control)
         return Session(task, reporter, control).run()
     except ResourceError as error:
         return Outcome(task.run_id, RunState.INTERRUPTED, error.message, error.remedy)

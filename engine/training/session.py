@@ -30,6 +30,7 @@ from engine.training.report import Clock, Curve, Teller
 if TYPE_CHECKING:
     from engine.events import Control, Reporter
     from engine.sources.base import Prepared
+    from engine.study import Scalar
 
 OVERFITTING_RISE = 0.01
 """Relative rise of the validation loss over its best, at evaluation, from which a run is marked as overfitting."""
@@ -55,22 +56,25 @@ class Session:
 
     def run(self) -> Outcome:
         """Prepare, build, train, measure, save."""
-        self._check_versions()
+        self.check_versions()
         self.teller.phase(PhaseName.PREPARING)
-        prepared = self.source.prepare(self._data, self.task.cache, self._preparing)
+        prepared = self.prepare()
         with numerics(self.placement):
             self.teller.phase(PhaseName.BUILDING)
-            run = self._trainee(prepared)
-            self._tell_facts(prepared)
+            run = self.trainee(prepared)
+            self.tell_facts(prepared)
             ending = train(run)
             if ending is not Ending.DONE:
                 state = RunState.INTERRUPTED if ending is Ending.STOPPED else RunState.CANCELLED
                 return Outcome(self.task.run_id, state)
-            self._save(run, prepared)
-            self._finish(run, prepared)
+            self.finish(run, prepared)
         return Outcome(self.task.run_id, RunState.FINISHED)
 
     # Set-up
+
+    def prepare(self) -> "Prepared":
+        """The data, made ready or found ready in the cache."""
+        return self.source.prepare(self._data, self.task.cache, self._preparing)
 
     def _preparing(self, step: str, fraction: float) -> None:
         self.teller.phase(PhaseName.PREPARING, fraction)
@@ -107,7 +111,8 @@ class Session:
             str(kept["attention"]),
         )
 
-    def _check_versions(self) -> None:
+    def check_versions(self) -> None:
+        """Raise ``TrainingError`` where the run was resolved for another version of its family or source."""
         for what, spec_version, now in (
             (self.family.name, self.spec.family_version, self.family.version),
             (self.source.name, self.spec.source_version, self.source.version),
@@ -117,7 +122,8 @@ class Session:
                           what=what, now=now, then=spec_version)  # fmt: skip
                 raise TrainingError(text, tr("Start the study again to train with the version at hand."))
 
-    def _trainee(self, prepared: "Prepared") -> Trainee:
+    def trainee(self, prepared: "Prepared", *, compiled: bool = True) -> Trainee:
+        """The run as the loop wants it, new or as its checkpoint left it. ``compiled`` False keeps its loss eager."""
         spec, training = self.spec, self.spec.training
         torch.manual_seed(spec.seed)
         model = build_for(self.family, spec).to(self.placement.device)
@@ -131,7 +137,7 @@ class Session:
         run = Trainee(
             spec=spec,
             model=model,
-            loss=self._loss_function(model, prepared, autocast),
+            loss=self._loss_function(model, prepared, autocast, compiled=compiled),
             optimizer=optimizer,
             prepared=prepared,
             device=self.placement.device,
@@ -173,7 +179,7 @@ class Session:
         return False
 
     def _loss_function(
-        self, model: nn.Module, prepared: "Prepared", autocast: bool
+        self, model: nn.Module, prepared: "Prepared", autocast: bool, *, compiled: bool
     ) -> Callable[[Mapping[str, Tensor]], Tensor]:
         """The training loss, compiled where it was decided so and works."""
         device = self.placement.device.type
@@ -184,7 +190,7 @@ class Session:
             with torch.autocast(device, torch.bfloat16):
                 return self.family.loss(model, batch).loss
 
-        if not self.placement.compile:
+        if not (compiled and self.placement.compile):
             return eager
         from engine.training.compilation import compiled_or_eager
 
@@ -224,7 +230,8 @@ class Session:
         self.teller.log(tr("Resumed from step {step}.", step=run.state.step))
         self._resumed = None  # its tensors are a second copy of the model
 
-    def _tell_facts(self, prepared: "Prepared") -> None:
+    def tell_facts(self, prepared: "Prepared", more: "Mapping[str, Scalar] | None" = None) -> None:
+        """Store what was decided and found when the run began."""
         device = self.placement.device
         training = self.spec.training
         self.teller.facts(
@@ -241,6 +248,7 @@ class Session:
                 "epochs": prepared.epochs(training.n_steps, training.batch_size, training.context),
                 "optimizer": training.optimizer,
                 "lr_rule": training.lr_rule,
+                **(more or {}),
             }
         )
 
@@ -334,8 +342,9 @@ class Session:
         digest = ck.sha256(path)
         self.teller.emit(ArtifactSaved(self.task.run_id, kind, name, run.state.step, n_bytes, digest))
 
-    def _finish(self, run: Trainee, prepared: "Prepared") -> None:
-        """Write the weights and measure them; after early stopping these are the best, where they were kept."""
+    def finish(self, run: Trainee, prepared: "Prepared") -> None:
+        """Save, write the weights and measure them: after early stopping the best, where they were kept."""
+        self._save(run, prepared)
         state, training = run.state, run.spec.training
         best = self.task.folder / ck.BEST
         if state.stopped_early and training.keep_best and best.exists():

@@ -1,0 +1,301 @@
+"""Seeds of one size trained as one stacked model, by the one loop; each run keeps its curve, checkpoint and results.
+
+Whether that is faster is measured on the run's own batches and remembered for the machine and the shape. Losses agree
+with those of runs trained apart to 1e-4: float32 sums are taken in another order.
+"""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import TrainingError
+from engine.events import PhaseName, RunState
+from engine.families.base import ParamGroup, StackedModel
+from engine.task import Outcome, Task
+from engine.training.compilation import compiled_or_eager
+from engine.training.device import numerics
+from engine.training.kernels import remembered
+from engine.training.loop import Ending, Trainee, train
+from engine.training.optim import Optimizer
+from engine.training.session import Session
+
+if TYPE_CHECKING:
+    from engine.events import Control, Reporter
+    from engine.sources.base import Prepared
+
+WORTHWHILE = 1.15
+"""Times as fast as one after another from which a stack is taken: less is within the noise of the measurement."""
+ROUNDS = 5
+COMPILE_SECONDS = 300.0
+"""Seconds of eager training from which compiling the stack on a CPU comes back with interest."""
+
+
+class MemberError(Exception):
+    """One member cannot go on; the others can."""
+
+    def __init__(self, index: int, error: TrainingError) -> None:
+        super().__init__(str(error))
+        self.index, self.error = index, error
+
+
+class Fan:
+    """Passes every call on to all of its targets."""
+
+    def __init__(self, targets: Sequence[object]) -> None:
+        self._targets = targets
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*args: object) -> None:
+            for target in self._targets:
+                getattr(target, name)(*args)
+
+        return call
+
+
+class StackedCurve:
+    """The curves of all members behind the one the loop writes to."""
+
+    def __init__(self, members: Sequence[Trainee]) -> None:
+        self._curves = [member.curve for member in members]
+
+    def add(self, step: int, lr: float, losses: Tensor, norms: Tensor) -> None:
+        """Losses and norms are (members,)."""
+        for index, curve in enumerate(self._curves):
+            curve.add(step, lr, losses[index], norms[index])
+
+    def due(self) -> bool:
+        """Whether a block is full or old enough; the same for all."""
+        return self._curves[0].due()
+
+    def restart_timer(self) -> None:
+        """Leave what was done beside training out of the blocks' speed."""
+        for curve in self._curves:
+            curve.restart_timer()
+
+    def flush(self) -> None:
+        """Send what is waiting; raises ``MemberError`` for the first member whose loss is no number."""
+        failed: MemberError | None = None
+        for index, curve in enumerate(self._curves):
+            try:
+                curve.flush()
+            except TrainingError as error:
+                failed = failed or MemberError(index, error)
+        if failed is not None:
+            raise failed
+
+
+@dataclass
+class Stack:
+    """Members and the stacked model that trains them; ``pull`` brings what it learned back into them."""
+
+    sessions: Sequence[Session]
+    members: Sequence[Trainee]
+    model: StackedModel
+    optimizer: Optimizer
+
+    def push(self) -> None:
+        """Take the members' optimizer state over, as it is after a resumption."""
+        states = [member.optimizer.state_tensors() for member in self.members]
+        if states[0]:
+            self.optimizer.load_state_tensors(
+                {
+                    _stacked_name(name): value if value.dim() == 0 else torch.stack([state[name] for state in states])
+                    for name, value in states[0].items()
+                }
+            )
+
+    def pull(self, *, optimizer: bool = True) -> None:
+        """Bring every member's weights, step and, where asked for, optimizer state up to date."""
+        step = self.members[0].state.step
+        state = self.optimizer.state_tensors() if optimizer else {}
+        for index, member in enumerate(self.members):
+            member.state.step = step
+            member.model.load_state_dict(self.model.member(index), strict=False)
+            if state:
+                member.optimizer.load_state_tensors(
+                    {_own_name(name): v.clone() if v.dim() == 0 else v[index] for name, v in state.items()}
+                )
+
+
+def _stacked_name(name: str) -> str:
+    return name.replace(".", "/")
+
+
+def _own_name(name: str) -> str:
+    return name.replace("/", ".")
+
+
+def run_stack(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
+    """Train a task and its partners together; ``apart`` where they cannot be stacked or gain nothing by it."""
+    sessions = [Session(one, reporter, control) for one in (task, *task.partners)]
+    for session in sessions:
+        session.check_versions()
+        session.teller.phase(PhaseName.PREPARING)
+    first = sessions[0]
+    prepared = first.prepare()
+    with numerics(first.placement):
+        members = [session.trainee(prepared, compiled=False) for session in sessions]
+        stack = _stack(sessions, members)
+        if stack is None:
+            return Outcome(task.run_id, RunState.INTERRUPTED, apart=True)
+        gain, seconds = _gain(stack, task)
+        if gain < WORTHWHILE and members[0].state.step == 0:
+            return Outcome(task.run_id, RunState.INTERRUPTED, apart=True)
+        run = _trainee(stack, prepared, seconds, task)
+        for session in sessions:
+            session.tell_facts(prepared, {"stacked": len(sessions), "stacked_gain": round(gain, 2)})
+        try:
+            ending = train(run)
+        except MemberError as failed:
+            return _one_failed(sessions, failed)
+        if ending is not Ending.DONE:
+            state = RunState.INTERRUPTED if ending is Ending.STOPPED else RunState.CANCELLED
+            return _all(sessions, state)
+        stack.pull()
+        for session, member in zip(sessions, members, strict=True):
+            session.finish(member, prepared)
+    return _all(sessions, RunState.FINISHED)
+
+
+def _all(sessions: Sequence[Session], state: RunState) -> Outcome:
+    first, *others = (Outcome(session.task.run_id, state) for session in sessions)
+    return dataclasses.replace(first, partners=tuple(others))
+
+
+def _one_failed(sessions: Sequence[Session], failed: MemberError) -> Outcome:
+    """The member that failed says why; the others go on from their checkpoints."""
+    error = failed.error
+    outcomes = [
+        Outcome(session.task.run_id, RunState.FAILED, error.message, error.remedy)
+        if index == failed.index
+        else Outcome(session.task.run_id, RunState.INTERRUPTED)
+        for index, session in enumerate(sessions)
+    ]
+    return dataclasses.replace(outcomes[0], partners=tuple(outcomes[1:]))
+
+
+def _stack(sessions: Sequence[Session], members: Sequence[Trainee]) -> Stack | None:
+    """The stack, or None where the members stand at different steps or their family has no stacked form."""
+    first = members[0]
+    if len({member.state.step for member in members}) > 1:
+        return None
+    session = sessions[0]
+    model = session.family.stack([member.model for member in members])
+    if model is None:
+        return None
+    module = cast("nn.Module", model).to(first.device)
+    training, names = first.spec.training, {id(p): name for name, p in first.model.named_parameters()}
+    groups = [
+        ParamGroup(
+            [cast("nn.Parameter", model.weight(names[id(p)])) for p in group.params],
+            group.lr_scale,
+            group.decay,
+            group.matrix,
+        )
+        for group in session.family.param_groups(first.model, first.spec.shape, training.lr_rule, training.base_width)
+        if group.params
+    ]
+    stack = Stack(sessions, members, model, Optimizer(module, groups, training))
+    stack.push()
+    return stack
+
+
+def _trainee(stack: Stack, prepared: "Prepared", seconds: float, task: Task) -> Trainee:
+    """The stack as the loop sees it: one run whose losses and norms are (members,)."""
+    first, members = stack.members[0], stack.members
+    training = first.spec.training
+
+    def evaluate() -> None:
+        stack.pull(optimizer=False)
+        for member in members:
+            member.evaluate()
+
+    def save() -> None:
+        stack.pull()
+        for member in members:
+            member.save()
+
+    tellers, clocks = Fan([m.teller for m in members]), Fan([m.clock for m in members])
+    return dataclasses.replace(
+        first,
+        model=cast("nn.Module", stack.model),
+        loss=_loss(stack, seconds * (training.n_steps - first.state.step)),
+        optimizer=stack.optimizer,
+        curve=cast("Any", StackedCurve(members)),
+        clock=cast("Any", clocks),
+        teller=cast("Any", tellers),
+        evaluate=evaluate,
+        save=save,
+        batch=lambda step: _batch(members, step),
+        clip=lambda: clip_members(stack.optimizer.params, training.grad_clip or math.inf),
+    )
+
+
+def _batch(members: Sequence[Trainee], step: int) -> Mapping[str, Tensor]:
+    batches = [member.batch(step) for member in members]
+    return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _loss(stack: Stack, seconds: float) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """The members' losses, compiled where the runs began so or there is time enough for it to pay."""
+    session, member = stack.sessions[0], stack.members[0]
+    wanted, works = session.spec.execution.compile, False
+    long = wanted == "on" or (wanted == "auto" and seconds > COMPILE_SECONDS)
+    loss: Callable[[Mapping[str, Tensor]], Tensor] = stack.model.losses
+    if session.placement.compile if member.state.step else long:
+        module = cast("nn.Module", stack.model)
+        loss, works = compiled_or_eager(loss, module, _batch(stack.members, 0), session.teller)
+    for one in stack.sessions:
+        one.placement = dataclasses.replace(one.placement, compile=works)
+    return loss
+
+
+def clip_members(params: Sequence[Tensor], most: float) -> Tensor:
+    """Bound each member's own gradient norm, as ``clip_grad_norm_`` does for one; returns the norms (members,)."""
+    grads = [p.grad for p in params if p.grad is not None]
+    norms = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
+    scale = (most / (norms + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
+    return norms
+
+
+def _gain(stack: Stack, task: Task) -> tuple[float, float]:
+    """How many times faster the stack is than its members one after another, and its seconds per step."""
+    first = stack.members[0]
+    training, n = first.spec.training, len(stack.members)
+    shape = "x".join(str(value) for value in first.spec.shape.values())
+    key = f"stack {n} {training.batch_size}x{training.context} {shape} {stack.sessions[0].placement.precision}"
+
+    def measure() -> str:
+        apart, together = [], []
+        for _ in range(ROUNDS + 1):
+            apart.append(_seconds(lambda: [m.loss(m.batch(0)).backward() for m in stack.members]))  # type: ignore[no-untyped-call]
+            together.append(_seconds(lambda: stack.model.losses(_batch(stack.members, 0)).sum().backward()))  # type: ignore[no-untyped-call]
+        pairs = zip(apart[1:], together[1:], strict=True)
+        return f"{statistics.median(a / b for a, b in pairs):.3f} {statistics.median(together[1:]):.6f}"
+
+    try:
+        gain, seconds = remembered(key, first.device, task.cache, measure).split()
+    finally:
+        for member in stack.members:
+            member.model.zero_grad(set_to_none=True)
+        cast("nn.Module", stack.model).zero_grad(set_to_none=True)
+    return float(gain), float(seconds)
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    do()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
