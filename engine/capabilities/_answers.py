@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from engine.capabilities._tokens import most_frequent_share, unigram_entropy
+from engine.capabilities._tokens import mean_and_stderr, most_frequent_share, unigram_entropy
 from engine.capabilities.base import Score
 from engine.sources._procedural import Procedural, Split
 
@@ -93,8 +93,7 @@ def answer_scores(answers: Answers, prefix: str = "") -> list[Score]:
     """
     n, k = len(answers), answers.length
     exact, by_item = float(answers.exact.mean()), answers.correct.mean(axis=1)
-    accuracy, accuracy_error = float(by_item.mean()), _stderr(by_item)
-    likelihood = -answers.nll.mean(axis=1)
+    accuracy, accuracy_error = mean_and_stderr(by_item)
     columns = answers.targets.T
     commonest = float(np.unique(answers.targets, axis=0, return_counts=True)[1].max() / n)
     token_chance = float(np.mean([most_frequent_share(column) for column in columns]))
@@ -109,10 +108,5 @@ def answer_scores(answers: Answers, prefix: str = "") -> list[Score]:
             token_chance**k,
         ),
         Score(f"{prefix}token_accuracy", accuracy, accuracy_error, n, token_chance),
-        Score(f"{prefix}log_likelihood", float(likelihood.mean()), _stderr(likelihood), n, -entropy),
+        Score(f"{prefix}log_likelihood", *mean_and_stderr(-answers.nll.mean(axis=1)), n, -entropy),
     ]
-
-
-def _stderr(values: NDArray[np.floating]) -> float | None:
-    n = len(values)
-    return float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None

@@ -77,6 +77,7 @@ class Procedural(ABC):
         self.answer_length = answer_length
         self.fingerprint = hashlib.sha256(msgspec.json.encode([task, version, spec])).hexdigest()
         self.report = self._report()
+        self._drawn: dict[tuple[Split, int], Items] = {}
 
     @abstractmethod
     def draw(self, split: Split, rng: np.random.Generator, n: int) -> Items:
@@ -104,7 +105,9 @@ class Procedural(ABC):
 
     def items(self, split: Split, n: int) -> Items:
         """The same ``n`` items of a split every time, fewer where the split has fewer."""
-        return self.draw(split, np.random.default_rng((HELD_OUT_SALT, len(split))), n)
+        if (split, n) not in self._drawn:
+            self._drawn[split, n] = self.draw(split, np.random.default_rng((HELD_OUT_SALT, len(split))), n)
+        return self._drawn[split, n]
 
     def batches(self, split: Split, n: int, batch_size: int, context: int) -> Iterator[Batch]:
         """The same, in batches of which the last may be short."""
