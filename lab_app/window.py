@@ -60,6 +60,7 @@ class MainWindow(QMainWindow):
         self.nav = Nav()
         self.note = Note("bad")
         self.note.hide()
+        context.language.say(self.note, self.note.closer.setAccessibleName, mark("Close"))
         middle = QWidget()
         middle.setLayout(column(self.nav, self.note, self.stack, spacing=0))
         self.setCentralWidget(middle)

@@ -3,6 +3,7 @@
 import faulthandler
 import platform
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +35,10 @@ class Recorder(QObject):
         if self.path.exists() and self.path.stat().st_size > KEPT_BYTES:
             self.path.replace(self.path.with_suffix(".old.log"))
         self._file: IO[str] | None = self.path.open("a", encoding="utf-8")
+        self._faults_were_watched = faulthandler.is_enabled()
         faulthandler.enable(self._file)
-        self._before: Callable[..., object] = sys.excepthook
-        sys.excepthook = self.hook
+        self._before: tuple[Callable[..., object], Callable[..., object]] = (sys.excepthook, threading.excepthook)
+        sys.excepthook, threading.excepthook = self.hook, self._thread_hook
 
     def hook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Replaces ``sys.excepthook``: exceptions in Qt slots end here."""
@@ -44,6 +46,10 @@ class Recorder(QObject):
             QApplication.quit()
             return
         self.record(error.with_traceback(trace))
+
+    def _thread_hook(self, caught: threading.ExceptHookArgs) -> None:
+        if caught.exc_value is not None and not isinstance(caught.exc_value, SystemExit):
+            self.record(caught.exc_value)
 
     def record(self, error: BaseException) -> None:
         """Write a bug down and tell whoever shows it. Safe from any thread."""
@@ -55,8 +61,10 @@ class Recorder(QObject):
 
     def close(self) -> None:
         """Put back the hooks."""
-        sys.excepthook = self._before
+        sys.excepthook, threading.excepthook = self._before
         faulthandler.disable()
+        if self._faults_were_watched and sys.__stderr__ is not None:
+            faulthandler.enable(sys.__stderr__)
         if self._file is not None:
             self._file.close()
             self._file = None

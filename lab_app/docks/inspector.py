@@ -31,6 +31,7 @@ class InspectorDock(QWidget):
         self.problem = text_label("bad", wrap=True, selectable=True)
         self.facts = _tree()
         self.notes = QPlainTextEdit()
+        self.notes.setTabChangesFocus(True)
         self.tags = QLineEdit()
         self.files = RowsModel(key=lambda artifact: (artifact.path, artifact.step))
         self.file_table = Table(self.files)

@@ -22,6 +22,7 @@ class QuestionStep(base.Step):
         self.start = QComboBox()
         self.study_title, self.name = QLineEdit(), QLineEdit()
         self.question = QPlainTextEdit()
+        self.question.setTabChangesFocus(True)
         self.question.setMaximumHeight(90)
         self.labels = [text_label() for _ in range(4)]
         self.group = QGroupBox()
