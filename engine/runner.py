@@ -5,6 +5,7 @@ goes through the queue. A run that fails keeps its traceback and never stops the
 """
 
 import contextlib
+import dataclasses
 import logging
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from engine.errors import InputError, KnownError, ResourceError
 from engine.events import Command, Event, Facts, RunState, StateChanged
 from engine.expand import expand
+from engine.grouping import outcomes, partners
 from engine.i18n import tr
 from engine.livefeed import LiveFeed
 from engine.machine import Machine
@@ -88,7 +90,7 @@ class Runner:
         store: an open store with a writer.
         jobs: runs at a time; 0 asks the study, and then the machine.
         executor: ``thread``, ``process`` or ``auto``, for studies that leave it at ``auto``.
-        run_one: what trains one run; tests pass their own.
+        run_one: what trains one run; tests pass their own, with ``takes_partners`` where it trains several together.
         on_done: called from a thread of the runner with a study's id when none of its runs has anything left to do,
             or only such as wait for it.
         holds: whether a queued run of a study must wait for what ``on_done`` does when the others are done.
@@ -118,6 +120,9 @@ class Runner:
         self._active: dict[int, RunControl] = {}
         self._idle: dict[str, list[Executor]] = {}
         self._slots: dict[int, threading.Thread] = {}
+        self._group: dict[int, tuple[int, ...]] = {}  # a run that is active -> all that are trained with it
+        self._apart: set[int] = set()  # runs that gain nothing by being trained together
+        self._leaving: set[int] = set()  # cancelled out of a group, which stops first
         self._feeds: list[LiveFeed] = []
         self._stopping = False
         self._scheduler: threading.Thread | None = None
@@ -158,16 +163,18 @@ class Runner:
             return self._known(run_id)
 
     def pause(self, run_id: int) -> None:
-        """Hold a running run at its next step, in memory."""
+        """Hold a running run at its next step, in memory, and with it those that are trained together with it."""
         with self._changed:
-            self._enter(run_id, S.PAUSED)
+            for member in self._group.get(run_id, (run_id,)):
+                self._enter(member, S.PAUSED)
             self._active[run_id].ask(Command.PAUSE)
 
     def resume(self, run_id: int) -> None:
         """Go on with a paused run at once; an interrupted, failed or cancelled one goes back to the queue."""
         with self._changed:
             if self._known(run_id) is S.PAUSED:
-                self._enter(run_id, S.RUNNING)
+                for member in self._group.get(run_id, (run_id,)):
+                    self._enter(member, S.RUNNING)
                 self._active[run_id].ask(Command.GO)
             else:
                 self._enter(run_id, S.QUEUED)
@@ -178,10 +185,16 @@ class Runner:
     """The same: a run begins where its last checkpoint is, or at the start where it has none."""
 
     def cancel(self, run_id: int) -> None:
-        """End a run for good; a running one leaves at its next step without a checkpoint."""
+        """End a run for good; a running one leaves at its next step without a checkpoint.
+
+        Those that are trained together with it are stopped with one and go on without it.
+        """
         with self._changed:
             if run_id in self._active:
-                self._active[run_id].ask(Command.CANCEL)
+                alone = len(self._group[run_id]) == 1
+                if not alone:
+                    self._leaving.add(run_id)
+                self._active[run_id].ask(Command.CANCEL if alone else Command.STOP)
                 return
             self._enter(run_id, S.CANCELLED)
             if run_id in self._queue:
@@ -375,19 +388,31 @@ class Runner:
 
     def _begin(self, run_id: int) -> None:
         spec = self._spec(run_id)
-        jobs = self._limit(spec)
-        frozen = self._the_machine().freeze(spec, jobs, self._executor)
-        self._active[run_id] = RunControl()
-        self._enter(run_id, S.RUNNING)
-        self.store.writer.emit(Facts(run_id, self._the_machine().facts()))
-        slot = threading.Thread(target=self._slot, args=(run_id, frozen), name=f"run-{run_id}", daemon=True)
+        machine, jobs = self._the_machine(), self._limit(spec)
+        stacks = self._run_one is None or getattr(self._run_one, "takes_partners", False)
+        waiting = [i for i in self._queue if i not in self._apart] if stacks and run_id not in self._apart else []
+        runs = (run_id, *partners(run_id, waiting, self._spec, jobs, machine.device(spec.execution)))
+        self._queue = [i for i in self._queue if i not in runs]
+        control = RunControl()
+        for member in runs:
+            self._active[member], self._group[member] = control, runs
+            self._enter(member, S.RUNNING)
+            self.store.writer.emit(Facts(member, machine.facts()))
+        first, *others = (
+            self._task(member, machine.freeze(self._spec(member), jobs, self._executor)) for member in runs
+        )
+        task = dataclasses.replace(first, partners=tuple(others))
+        slot = threading.Thread(target=self._slot, args=(task, control), name=f"run-{run_id}", daemon=True)
         self._slots[run_id] = slot
         slot.start()
 
-    def _slot(self, run_id: int, spec: RunSpec) -> None:
-        control = self._active[run_id]
+    def _task(self, run_id: int, spec: RunSpec) -> Task:
+        return Task(run_id, spec, self.store.home / "artifacts" / str(run_id), self.store.home / "cache")
+
+    def _slot(self, task: Task, control: RunControl) -> None:
+        run_id = task.run_id
         try:
-            outcome = self._execute(run_id, spec, control)
+            outcome = self._execute(task, control)
         except KnownError as error:
             # The machine, not the run, is at fault where a resource is missing: it can go on later.
             state = S.INTERRUPTED if isinstance(error, ResourceError) else S.FAILED
@@ -397,20 +422,35 @@ class Runner:
         with self._changed:
             if self._stopping and outcome.state is S.FAILED and not outcome.traceback:
                 outcome = Outcome(run_id, S.INTERRUPTED)  # its process was ended together with ours
-            self._active.pop(run_id, None)
-            with contextlib.suppress(KnownError):
-                self._enter(run_id, outcome.state, outcome)
+            self._ended(self._group[run_id], outcome)
             identity = self._studies[run_id]
-            last = not any(
-                self._states[other] in WAITING
-                for other, of in self._studies.items()
-                if of == identity and other != run_id
-            )
+            last = not any(self._states[other] in WAITING for other, of in self._studies.items() if of == identity)
         if last and not self._stopping:
             self._finish(identity)
         with self._changed:
             self._slots.pop(run_id, None)
             self._changed.notify_all()
+
+    def _ended(self, runs: tuple[int, ...], outcome: Outcome) -> None:
+        """Bring every run of a group to its state; those that were only held up by another go on at once."""
+        if outcome.apart:
+            self._apart.update(runs)
+        again: list[int] = []
+        for run_id, one in zip(runs, outcomes(runs, outcome), strict=True):
+            self._active.pop(run_id, None)
+            self._group.pop(run_id, None)
+            left = run_id in self._leaving
+            self._leaving.discard(run_id)
+            if left and one.state is S.INTERRUPTED:
+                one = Outcome(run_id, S.CANCELLED)
+            with contextlib.suppress(KnownError):
+                self._enter(run_id, one.state, one)
+            if len(runs) > 1 and one.state is S.INTERRUPTED and not one.message and not self._stopping:
+                self._enter(run_id, S.QUEUED)
+                again.append(run_id)
+        self._queue[:0] = again
+        if again:
+            self._store_positions()
 
     def _finish(self, identity: str) -> KnownError | None:
         try:
@@ -426,9 +466,9 @@ class Runner:
             log.exception("after the last run of %s", identity)
         return None
 
-    def _execute(self, run_id: int, spec: RunSpec, control: RunControl) -> Outcome:
-        run_one = self._run_one or _run_one_of(spec.kind)
-        name = spec.execution.executor
+    def _execute(self, task: Task, control: RunControl) -> Outcome:
+        run_one = self._run_one or _run_one_of(task.spec.kind)
+        name = task.spec.execution.executor
         with self._changed:
             idle = self._idle.setdefault(name, [])
             executor = idle.pop() if idle else None
@@ -436,8 +476,6 @@ class Runner:
             from engine.executors import make_executor
 
             executor = make_executor(name)
-        folder = self.store.home / "artifacts" / str(run_id)
-        task = Task(run_id, spec, folder, self.store.home / "cache")
         try:
             outcome = executor.run(run_one, task, _Tee(self), control)
         except BaseException:
