@@ -1,6 +1,6 @@
 """Loss curves of a ladder: every run's loss over steps, tokens, compute or time, coloured by size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,6 +32,7 @@ def loss_curves(
             tr("loss-curves has no x axis {name!r} (there are: {known}).", name=x, known=", ".join(X_AXES))
         )
     runs = sorted(reader.runs(study_id), key=lambda r: (size_of(r, convention), r.variant_json, r.seed))
+    x = _known_axis(runs, x)
     sizes = sorted({size_of(run, convention) for run in runs})
     series: list[Series] = []
     shown: list[RunRow] = []
@@ -109,6 +110,14 @@ def _caption(key: str, n_runs: int, smooth: float) -> str:
 def _label(run: RunRow, convention: str) -> str:
     varied = "".join(f", {k.rsplit('.', 1)[-1]}={v}" for k, v in run.variant.items())
     return f"{format_count(size_of(run, convention))}{varied}"
+
+
+def _known_axis(runs: Sequence[RunRow], x: str) -> str:
+    """``x``, or steps where an imported study does not tell it: its curves would all lie at zero."""
+    if x == "step" or not runs or runs[0].kind != "import":
+        return x
+    told = {"tokens": "tokens_seen", "flops": "compute_flops", "seconds": "seconds"}[x]
+    return x if any(getattr(run, told) > 0 for run in runs) else "step"
 
 
 def _x_values(reader: Reader, run: RunRow, x: str) -> Callable[[Floats], Floats]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from engine import __version__
 from engine.store import Reader, RunRow
 
@@ -25,6 +27,9 @@ def provenance(
         "run_ids": [run.id for run in runs],
         "data_fingerprint": sorted(prints),
     }
+    origin = reader.study_spec(study_id).imported
+    if origin is not UNSET:
+        found["imported_from"] = [{"name": file.name, "sha256": file.sha256} for file in origin.files]
     if equation:
         found["equation"] = equation
     return found | dict(extra or {})
