@@ -111,7 +111,7 @@ def read_columns(
     file that is missing, empty, binary or ragged, for a column that is missing, and for text among numbers.
     """
     table = open_table(Path(path))
-    headers = _match(table.headers, wanted, dict(names or {}))
+    headers = match_headers(table.headers, wanted, dict(names or {}))
     kinds = {headers[c.name]: c.kind for c in wanted if c.name in headers}
     parts: dict[str, list[Any]] = {header: [] for header in kinds}
     n_rows = 0
@@ -151,7 +151,7 @@ def parse_names(text: str | None) -> dict[str, str]:
     return names
 
 
-def _match(headers: Sequence[str], wanted: Sequence[Column], names: dict[str, str]) -> dict[str, str]:
+def match_headers(headers: Sequence[str], wanted: Sequence[Column], names: dict[str, str]) -> dict[str, str]:
     """The header of every wanted column that is there: named, else an exact alias, else one that differs in case."""
     known = [c.name for c in wanted]
     for name in names:

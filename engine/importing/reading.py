@@ -1,6 +1,7 @@
 """From paths to what is in them: which of the formats a file is, and the one way in for all of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,34 @@ def read(
             raise InputError(tr("--columns is for tables and TensorBoard; results of lm-evaluation-harness need none."))
         runs, warnings = lm_eval.read_lm_eval(documents)
     return _found(format_, described, runs, headers, excluded, warnings, columns, sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at some files gave: what was found, or why nothing was, with the headers to mend it by."""
+
+    found: Found | None
+    headers: tuple[Header, ...] = ()
+    problem: InputError | None = None
+
+
+def look(
+    paths: Sequence[Path], columns: Mapping[str, str] | None = None, sizes: Mapping[str, int] | None = None
+) -> Look:
+    """The same for a person who can still say what is what: a problem is part of the answer."""
+    try:
+        found = read(paths, columns, sizes)
+    except InputError as error:
+        return Look(None, _headers_of(paths), error)
+    return Look(found, found.headers)
+
+
+def _headers_of(paths: Sequence[Path]) -> tuple[Header, ...]:
+    try:
+        format_, files, _ = _recognise([Path(path).expanduser() for path in paths])
+        return tables.guess(files[0][0]) if format_ == "table" else ()
+    except InputError:
+        return ()
 
 
 def _found(

@@ -1,5 +1,6 @@
 """What was found, kept as a study of finished runs: one transaction, and nothing twice."""
 
+import contextlib
 import datetime
 import re
 import sqlite3
@@ -47,8 +48,9 @@ def keep(store: "Store", found: Found, name: str = "", title: str = "") -> Kept:
     study, specs = as_study(found, name, title)
     study_id, added = store.writer.call(lambda conn: _insert(conn, study, specs, found.runs)).result()
     law = store.reader().law(study_id)
-    if added and law is None:
-        law = finish_study(store, study_id)
+    if added:
+        with contextlib.suppress(InputError):  # results that no law can be fitted to are still results
+            law = finish_study(store, study_id)
     return Kept(study_id, added, law)
 
 

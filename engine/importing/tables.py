@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analysis.columns import NULLS, Column, Columns, read_columns
+from engine.analysis.columns import NULLS, Column, Columns, match_headers, read_columns
 from engine.errors import InputError
 from engine.i18n import tr
 from engine.importing.curves import add_curves
@@ -112,7 +112,7 @@ class _Rows:
 def read_tables(paths: Sequence[Path], names: Mapping[str, str]) -> Tables:
     """The runs of some tables, which share the meaning of their headers.
 
-    ``names`` maps to a header a column of ``KNOWN``, or ``capability`` or ``capability/metric`` for a column of scores.
+    An empty header means that a column of ``KNOWN`` is not to be looked for. ``names`` maps to a header a column of ``KNOWN``, or ``capability`` or ``capability/metric`` for a column of scores.
 
     Raises:
         InputError: a table cannot be read or holds no usable row, no size or no result.
@@ -144,6 +144,13 @@ def read_tables(paths: Sequence[Path], names: Mapping[str, str]) -> Tables:
     return found
 
 
+def guess(path: Path) -> tuple[Header, ...]:
+    """The headers of a table with what they would be read as, even where a needed one is missing."""
+    headers, cells = peek(path)
+    found = match_headers(headers, WANTED, {})
+    return _as_headers(headers, cells, {header: name for name, header in found.items()})
+
+
 def _read(path: Path, names: Mapping[str, str]) -> _Rows:
     headers, _ = peek(path, 1)
     extras = tuple(name for name in names if name not in KNOWN)
@@ -154,7 +161,9 @@ def _read(path: Path, names: Mapping[str, str]) -> _Rows:
                 tr("--columns names {name!r}; did you mean {near!r}?", name=name, near=near[0]),
                 tr("Give a column of scores the name of its capability, such as hellaswag/acc."),
             )
-    wanted = [*WANTED, *(Column(name, (), "number") for name in extras)]
+    wanted = [column for column in WANTED if names.get(column.name) != ""]
+    wanted += [Column(name, (), "number") for name in extras]
+    names = {name: header for name, header in names.items() if header}
     stepped = "step" in names or any(h.lower() in ("step", "steps", "iteration", "global_step") for h in headers)
     columns = read_columns(path, wanted, names, MAX_STEP_ROWS if stepped else MAX_ROWS)
     _check(columns, extras)
@@ -449,6 +458,10 @@ def _grouped(codes: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 
 def _headers(path: Path, rows: _Rows) -> tuple[Header, ...]:
-    headers, cells = peek(path)
-    read_as = {header: name for name, header in rows.columns.headers.items()}
+    return _as_headers(*peek(path), {header: name for name, header in rows.columns.headers.items()})
+
+
+def _as_headers(
+    headers: Sequence[str], cells: Sequence[Sequence[str]], read_as: Mapping[str, str]
+) -> tuple[Header, ...]:
     return tuple(Header(h, read_as.get(h, ""), tuple(row[i] for row in cells)) for i, h in enumerate(headers))

@@ -28,14 +28,23 @@ class StudyRow(Row, frozen=True, kw_only=True):
     trashed: float | None
 
     @property
+    def imported(self) -> bool:
+        """Whether it holds someone else's results: it is looked at, never run."""
+        return _spec(self.spec_json).kind == "import"
+
+    @property
     def shown_title(self) -> str:
         """The title in the language in use; one that a person gave stands as it was given."""
         return _translated(self.title, self.spec_json, language())
 
 
 @lru_cache(maxsize=512)
+def _spec(spec_json: str) -> StudySpec:
+    return msgspec.json.decode(spec_json, type=StudySpec)
+
+
 def _translated(title: str, spec_json: str, words: str) -> str:
-    spec = msgspec.json.decode(spec_json, type=StudySpec)
+    spec = _spec(spec_json)
     return spec.text("title", words) if title == spec.title else title
 
 
