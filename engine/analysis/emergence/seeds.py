@@ -9,13 +9,13 @@ from scipy.stats import norm
 
 from engine.analysis.arrays import Floats
 from engine.analysis.emergence.curve import Curve
-from engine.analysis.emergence.mixed import Mixture
+from engine.analysis.emergence.mixed import BROADEST, PARTWAY, Mixture
 from engine.analysis.emergence.noise import CORRELATIONS, Likelihood
 
 BIMODAL = 3.0
-"""Log-likelihood ratio of two kinds of seeds to one, beyond which they are called mixed: odds of 20."""
-_U_SHAPED = (0.35, 0.6)
-"""Spreads at which one kind of seed is itself spread to both ends: two kinds must beat that too."""
+"""Log-likelihood ratio of two kinds of seeds to one plateau, beyond which they are called mixed: odds of 20."""
+_BROADER = (0.25, 1 / 3)
+"""Spreads up to the even one: beyond it a beta distribution has two modes, which is what one kind must not have."""
 _LEVELS = np.sin(np.linspace(0, np.pi / 2, 66)[1:-1]) ** 2
 
 
@@ -37,12 +37,14 @@ class SeedTable:
     """Rows of ``{"size", "n_seeds", "mean", "sd", "learned", "fraction", "interval", "log_ratio"}`` by size.
 
     ``threshold`` is the score from which a run has learned it: half way between the plateaus. ``log_ratio`` is that
-    of two kinds of seeds to one, summed over the sizes that hold both kinds.
+    of two kinds of seeds to one plateau, ``bimodality`` to one kind however spread with one mode, both summed over
+    the sizes that hold both kinds.
     """
 
     rows: list[dict[str, Any]]
     threshold: float
     log_ratio: float
+    bimodality: float
     mixed_sizes: int
 
     @property
@@ -55,10 +57,10 @@ def seed_table(curve: Curve, mixture: Mixture | None, level: float = 0.95) -> Se
     """The seeds of a curve. Without two plateaus the threshold is half way between the extreme means."""
     if mixture is None:
         threshold = float(curve.mean.min() + curve.mean.max()) / 2
-        ratios = np.zeros(curve.n_sizes)
+        ratios = modes = np.zeros(curve.n_sizes)
     else:
         threshold = (mixture.low + mixture.high) / 2
-        ratios = log_ratios(curve, mixture)
+        ratios, modes = log_ratios(curve, mixture)
     learned = np.where(curve.runs, curve.y > threshold, False).sum(axis=1)
     both = (learned > 0) & (learned < curve.n_runs) & (mixture is not None)
     rows = []
@@ -78,20 +80,26 @@ def seed_table(curve: Curve, mixture: Mixture | None, level: float = 0.95) -> Se
                 "log_ratio": float(ratios[i]) if both[i] else None,
             }
         )
-    total = float(ratios[both].sum()) if both.any() else 0.0
-    return SeedTable(rows, curve.score(threshold), total, int(both.sum()))
+    total, bimodality = float(ratios[both].sum()), float(modes[both].sum())
+    return SeedTable(rows, curve.score(threshold), total, bimodality, int(both.sum()))
 
 
-def log_ratios(curve: Curve, mixture: Mixture) -> Floats:
-    """(I,) log-likelihood of two kinds of seeds over one kind, at each size.
+def log_ratios(curve: Curve, mixture: Mixture) -> tuple[Floats, Floats]:
+    """(I,) log-likelihoods of two kinds of seeds over one kind, at each size: against a plateau, and against any mode.
 
-    One kind: a beta-binomial (or Gaussian) whose level and spread are free at this size. Two kinds: the plateaus of
-    the mixture, common to all sizes, with the share of each free at this size.
+    Two kinds: the plateaus of the mixture, common to all sizes, with the share of each free at this size. One kind
+    has a level of its own here; as a plateau its spread is at most ``BROADEST``, else whatever leaves one mode.
     """
-    likelihood = Likelihood(curve, np.append(CORRELATIONS, _U_SHAPED))
-    one_kind = likelihood.run_levels(_LEVELS).sum(axis=1).max(axis=(1, 2))
+    likelihood = Likelihood(curve, np.append(CORRELATIONS, _BROADER))
+    one_kind = likelihood.run_levels(_LEVELS).sum(axis=1)
+    if curve.noise == "binomial":
+        rho = likelihood.dispersions[:, None]
+        total = (1 - rho) / np.maximum(rho, 1e-12)
+        one_kind[:, (total * _LEVELS < 1) & (total * (1 - _LEVELS) < 1)] = -np.inf
+    plateau = one_kind[:, likelihood.dispersions <= BROADEST[curve.noise]]
     counts = np.nansum(mixture.learned, axis=1, keepdims=True)
     share = (counts + 0.5) / (curve.n_runs[:, None] + 1)
-    both = logsumexp([np.log(share) + mixture.log_above, np.log1p(-share) + mixture.log_below], axis=0)
-    ratios: Floats = np.where(curve.runs, both, 0.0).sum(axis=1) - one_kind
-    return ratios
+    both = np.logaddexp(np.log(share) + mixture.log_above, np.log1p(-share) + mixture.log_below)
+    kinds = [np.logaddexp(both + np.log1p(-off), mixture.log_partway + np.log(off)) for off in PARTWAY]
+    two = logsumexp([np.where(curve.runs, k, 0.0).sum(axis=1) for k in kinds], axis=0) - np.log(len(kinds))
+    return two - plateau.max(axis=(1, 2)), two - one_kind.max(axis=(1, 2))

@@ -145,6 +145,7 @@ class Shape:
             if mixture is None
             else [self.curve.score(y) for y in (mixture.low, mixture.high)],
             "seeds_log_ratio": self.seeds.log_ratio,
+            "seeds_bimodality": self.seeds.bimodality,
             "learned_from": self.seeds.threshold,
         }
 

@@ -231,6 +231,7 @@ def _document(
         "seeds_near": shape.seeds_near if shape else None,
         "seeds_mixed": shape.seeds.mixed if shape else False,
         "seeds_log_ratio": shape.seeds.log_ratio if shape else None,
+        "seeds_bimodality": shape.seeds.bimodality if shape else None,
         "falls_with_size": bool(shape and shape.curve.mirrored),
     }
     named: dict[str, Any] = {"main": main or beside, "beside": beside or "", "variable": table.variable}
