@@ -12,10 +12,7 @@ from rich.table import Table
 from engine.errors import InputError
 from engine.i18n import tr
 
-_FORM_HELP = (
-    "power-law-n, power-law-d, power-law-c, chinchilla, data-constrained, broken-power-law, isoflop, envelope or "
-    "task-through-loss."
-)
+_FORM_HELP = "chinchilla, power-law-n, isoflop and others; an unknown name lists them all."
 
 
 def fit(

@@ -51,7 +51,7 @@ def fit_table(
     warnings = list(fit.warnings)
     if unusable:
         warnings.append(tr("{n} rows could not be used; see excluded.", n=table.n_rows - len(everything)))
-    extra = dict(fit.extra)
+    extra = {**fit.extra, "columns": table.headers}
     if chosen and isinstance(form, ParametricForm):
         extra["with_excluded"] = _with_excluded(form, everything)
     if compute:

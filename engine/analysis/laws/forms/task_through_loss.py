@@ -239,7 +239,9 @@ def _chance(points: Points, options: FitOptions) -> float | None:
         return None
     levels = np.unique(points["chance"][np.isfinite(points["chance"])])
     if len(levels) != 1:
-        raise InputError(tr("The chance level must be the same for every row of one task."), tr("Fit one task a time."))
+        raise InputError(
+            tr("The chance level must be the same for every row of one task."), tr("Fit one task at a time.")
+        )
     return float(levels[0])
 
 
