@@ -27,8 +27,10 @@ CALIBRATION_SECONDS = 1.5
 """How long the steps of one shape are timed."""
 RUN_OVERHEAD_SECONDS = 1.5
 """Opening the data, building the model and writing files, per run; measured on 2 cores."""
-START_SECONDS = 20.0
-"""Starting the workers and preparing the data the first time; measured on 2 cores with python-text."""
+START_SECONDS = 10.0
+"""Starting the verb and its workers, 24 MB of python-text as bytes (1.5 s of it) and the law; measured on 2 cores."""
+BPE_SECONDS = 11.0
+"""Learning merges and tokenising 24 MB, once per text; measured with 4,096 tokens on one core."""
 CAPABILITY_TOKENS = 32_768
 """What one capability costs beside language modelling, as tokens of a forward pass; measured with the built-in ones."""
 CHECKPOINT_BYTES_PER_PARAM = 12
@@ -70,7 +72,7 @@ def plan(study: StudySpec, home: Path) -> dict[str, Any]:
         ],
         "jobs": jobs,
         "device": machine.device(study.execution),
-        "seconds": None if reasons else _makespan([s for s in seconds if s is not None], jobs) + START_SECONDS,
+        "seconds": None if reasons else _makespan([s for s in seconds if s is not None], jobs) + _start(runs),
         "compute_flops": sum(run.compute_flops for run in runs),
         "disk_bytes": disk_bytes(runs),
         "memory_bytes": _peak_memory(runs, jobs),
@@ -88,6 +90,12 @@ def _costs(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> list[float]:
         return [each * run.training.n_steps + RUN_OVERHEAD_SECONDS for run in runs]
     rates = _calibrate(runs, machine, jobs)
     return [_seconds(run, rates) for run in runs]
+
+
+def _start(runs: Sequence[RunSpec]) -> float:
+    """Seconds before the first step of a study, and after the last run."""
+    texts = {tuple(sorted(run.data.items())) for run in runs if run.data.get("tokenizer") == "bpe"}
+    return START_SECONDS + BPE_SECONDS * len(texts)
 
 
 def disk_bytes(runs: Sequence[RunSpec]) -> int:
@@ -170,6 +178,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
 
     from engine.families.base import build_for
     from engine.training.device import numerics, out_of_memory, place
+    from engine.training.evaluate import EVAL_TOKENS_PER_BATCH
     from engine.training.optim import Optimizer
 
     family, training = families[spec.family], spec.training
@@ -192,9 +201,13 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
                 torch.nn.utils.clip_grad_norm_(optimizer.params, training.grad_clip or math.inf)
                 optimizer.step()
 
+            # Evaluations take more at once than a step does, which for small models costs far less per token.
+            rows = max(1, EVAL_TOKENS_PER_BATCH // training.context)
+            held = {n: t.to(placement.device) for n, t in family.example(spec.shape, rows, training.context).items()}
+
             def forward() -> None:
                 with torch.no_grad():
-                    family.loss(model, batch)
+                    family.loss(model, held)
 
             per_step = _time(step, CALIBRATION_SECONDS, placement.device.type)
             per_forward = _time(forward, CALIBRATION_SECONDS / 3, placement.device.type)
@@ -205,8 +218,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
             tr("{label} does not fit into memory.", label=spec.label),
             tr("Lower training.micro_batch_size, or leave out the largest size."),
         ) from None
-    n_tokens = size[0] * size[1]
-    return per_step / n_tokens, per_forward / n_tokens
+    return per_step / (size[0] * size[1]), per_forward / (rows * training.context)
 
 
 def _time(do: Any, seconds: float, device: str) -> float:

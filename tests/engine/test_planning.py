@@ -30,6 +30,15 @@ def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path, monkeypatc
     assert f"Sizes up to {runs[2].size:,} fit." in document["reasons"][0]
 
 
+def test_learning_a_tokenizer_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_calibrate", lambda *args: RATES)
+    seconds = [
+        planning.plan(tiny_study(data={"source": "python-text", "tokenizer": kind}), tmp_path)["seconds"]
+        for kind in ("bytes", "bpe")
+    ]
+    assert seconds[1] - seconds[0] >= planning.BPE_SECONDS * 0.99
+
+
 def test_between_measured_shapes_it_is_a_power_law() -> None:
     assert planning._interpolate({1.0: 1.0, 100.0: 100.0}, 10.0) == pytest.approx(10.0)
     assert planning._interpolate({1.0: 1.0, 100.0: 100.0}, 1000.0) == 100.0
