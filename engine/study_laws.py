@@ -1,14 +1,14 @@
 """The laws of a stored study: which form its runs can carry, and fitting and keeping it."""
 
 import json
-import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import InputError
-from engine.forecasting import observations
+from engine.forecasting import TOKEN_FIELDS, observations
+from engine.i18n import tr
 from engine.store import mutations
 
 if TYPE_CHECKING:
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from engine.analysis.laws.base import Points
     from engine.store import Reader, Store
 
-log = logging.getLogger(__name__)
-
 SMALLEST_LADDER = 4
 """Sizes below which a law of three parameters is not fitted."""
 ESTIMATORS = ("envelope", "isoflop", "chinchilla")
 """The three approaches of Hoffmann 2022; the last is the law of the study."""
 N_BOOTSTRAP = 1000
+FEWEST_AT_BUDGET = 3
+"""Sizes that a parabola is drawn through."""
+BETWEEN_BUDGETS = 1.6
+"""Closer together budgets would only share their runs."""
+BEYOND, CURVE = 10.0, 25
+"""The optimum is drawn a decade past the largest budget, at so many places."""
 
 
 def fit_study(store: "Store", study_id: str) -> dict[str, Any] | None:
@@ -84,17 +88,74 @@ def points_of_runs(reader: "Reader", study_id: str) -> "Points":
 
 
 def _estimators(points: "Points") -> list[dict[str, Any]]:
+    """The documents of the three approaches, those that these runs carry, with what each says is best at any C."""
+    from engine.analysis.forecasts.stability import stability
     from engine.analysis.laws.base import FitOptions, forms
 
-    found = []
+    compute = points["compute_flops"]
+    grid = np.geomspace(compute.min(), BEYOND * compute.max(), CURVE)
+    found, missing = [], []
     for name in ESTIMATORS:
+        form = forms[name]
         try:
-            fit = forms[name].fit(points, FitOptions(n_bootstrap=N_BOOTSTRAP))
+            fit = form.fit(at_equal_compute(points) if name == "isoflop" else points, FitOptions(N_BOOTSTRAP))
         except InputError as error:
-            log.info("%s was not fitted: %s", name, error)
+            missing.append(f"{name}: {error.message}")
             continue
-        found.append(fit.to_document() | {"convention": "non-embedding"})
+        document = fit.to_document() | {"convention": "non-embedding"}
+        best = form.optimum(fit, grid)
+        document["optimum_curve"] = best["at"] if best else []
+        if name == "isoflop":
+            document["warnings"].append(
+                tr("Losses at equal compute were interpolated along each size's own runs, which share their noise.")
+            )
+        found.append(document)
+    if found:
+        found[-1]["warnings"] += missing
+    if found and found[-1]["form"] == ESTIMATORS[-1] and (steadiness := stability(points)) is not None:
+        found[-1]["stability"] = steadiness
+        found[-1]["warnings"].append(steadiness["words"])
     return found
+
+
+def at_equal_compute(points: "Points") -> "Points":
+    """Losses of every size at common budgets of compute, from a grid of sizes and tokens.
+
+    Each size's own runs, all trained to the end of their schedule, are joined by straight lines in ln L against ln C;
+    seeds are averaged. Budgets lie a factor ``BETWEEN_BUDGETS`` apart where ``FEWEST_AT_BUDGET`` sizes reach.
+    """
+    from engine.analysis.laws.base import FLOPS_PER_PARAMETER_AND_TOKEN, Points
+
+    log_c, log_l = np.log(points["compute_flops"]), np.log(points["loss"])
+    curves = {}
+    for size in np.unique(points["n_params"]).tolist():
+        mine = points["n_params"] == size
+        at, group = np.unique(log_c[mine], return_inverse=True)
+        curves[size] = (at, np.bincount(group, log_l[mine]) / np.bincount(group))
+    fine = np.linspace(log_c.min(), log_c.max(), 1000)
+    reached = sum(((fine >= at[0]) & (fine <= at[-1])).astype(np.int64) for at, _ in curves.values())
+    common = fine[np.asarray(reached) >= FEWEST_AT_BUDGET]
+    if not len(common):
+        raise InputError(tr("No budget of compute is reached by {n} sizes.", n=FEWEST_AT_BUDGET))
+    n_budgets = max(2, round((common[-1] - common[0]) / np.log(BETWEEN_BUDGETS)) + 1)
+    rows = [
+        (size, c, float(np.interp(c, at, mean)))
+        for c in np.linspace(common[0], common[-1], n_budgets).tolist()
+        for size, (at, mean) in curves.items()
+        if at[0] <= c <= at[-1]
+    ]
+    n_params, budget, loss = np.array(rows, dtype=np.float64).T
+    compute = np.exp(budget)
+    return Points(
+        values={
+            "n_params": n_params,
+            "tokens": compute / (FLOPS_PER_PARAMETER_AND_TOKEN * n_params),
+            "compute_flops": compute,
+            "loss": np.exp(loss),
+        },
+        rows=np.arange(1, len(n_params) + 1),
+        headers=points.headers,
+    )
 
 
 def sweeps(reader: "Reader", study_id: str) -> list[dict[str, Any]]:
@@ -105,7 +166,11 @@ def sweeps(reader: "Reader", study_id: str) -> list[dict[str, Any]]:
     rows = [row for row in reader.runs(study_id) if row.state == "finished" and row.val_loss is not None]
     found = []
     for field, values in vary.items():
-        if len(values) < FEWEST_VALUES or not all(type(value) in (int, float) for value in values):
+        if (
+            field in TOKEN_FIELDS
+            or len(values) < FEWEST_VALUES
+            or not all(type(value) in (int, float) for value in values)
+        ):
             continue
         groups: dict[str, list[Trial]] = defaultdict(list)
         for row in rows:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from engine.errors import InputError
 from engine.figures.curves import loss_curves
 from engine.figures.emergence import emergence
+from engine.figures.forecasts import calibration
 from engine.figures.ladder import capability_vs_params, loss_vs_params, residuals
+from engine.figures.laws import best_setting, isoflop, loss_surface, optimum_vs_compute
 from engine.figures.model import Figure
 from engine.i18n import tr
 from engine.store import Reader
@@ -21,6 +23,11 @@ FIGURES: Mapping[str, Builder] = {
     "capability-vs-params": capability_vs_params,
     "loss-curves": loss_curves,
     "residuals": residuals,
+    "loss-surface": loss_surface,
+    "isoflop": isoflop,
+    "optimum-vs-compute": optimum_vs_compute,
+    "best-setting": best_setting,
+    "calibration": calibration,
     "emergence": emergence,
 }
 

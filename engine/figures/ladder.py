@@ -6,12 +6,14 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.events import RunState
+from engine.figures.forecasts import locked_facts, locked_series
 from engine.figures.law import Law, law_of
 from engine.figures.model import Axis, Band, Figure, Line, Marker, Series
 from engine.figures.palette import OKABE_ITO
 from engine.figures.provenance import provenance
 from engine.figures.words import convention_words, metric_words, size_of, standard_error
 from engine.i18n import tr
+from engine.simulating.spec import CAPABILITY as SIMULATED
 from engine.store import EvaluationRow, Reader, RunRow
 
 BEYOND = 3.0
@@ -44,6 +46,7 @@ def loss_vs_params(
     if law is not None:
         law_series, bands = _law_parts(law)
         series = law_series + series  # what came is drawn over what was predicted
+    series = locked_series(reader, study_id, convention, metric=metric) + series
     return Figure(
         id="loss-vs-params",
         title=tr("Loss against size: {study}", study=reader.study(study_id).shown_title),
@@ -56,7 +59,7 @@ def loss_vs_params(
             study_id,
             runs,
             equation=law.equation if law else "",
-            extra={"convention": convention, "law": _law_facts(law)},
+            extra={"convention": convention, "law": _law_facts(law), "forecasts": locked_facts(reader, study_id)},
         ),
         caption=_law_caption(law, len(runs)),
         legend_at="upper right",
@@ -109,6 +112,7 @@ def capability_vs_params(
     groups = _groups(runs, {row.run_id: row.value for row in rows}, convention)
     single = {size_of(run, convention): by_run[run.id].stderr for run in runs if run.id in by_run}
     series = [s for index, (name, points) in enumerate(groups.items()) for s in _means(name, points, index, single)]
+    series = locked_series(reader, study_id, convention, capability, metric) + series
     chance = {row.chance for row in rows if row.chance is not None}
     loss_like = capability == "language-modelling"
     return Figure(
@@ -118,12 +122,17 @@ def capability_vs_params(
         y=Axis(metric_words(capability, metric), "log" if loss_like else "linear"),
         series=tuple(series),
         # A chance level that differs between runs is no one line.
-        lines=(Line(tr("chance"), chance.pop(), dash="dashed"),) if len(chance) == 1 else (),
+        lines=(Line(_chance_words(capability), chance.pop(), dash="dashed"),) if len(chance) == 1 else (),
         provenance=provenance(
             reader,
             study_id,
             [run for run in runs if run.id in by_run],
-            extra={"convention": convention, "capability": capability, "metric": metric},
+            extra={
+                "convention": convention,
+                "capability": capability,
+                "metric": metric,
+                "forecasts": locked_facts(reader, study_id),
+            },
         ),
         caption=tr(
             "{label} of {n} runs; small points are seeds, large ones their mean with one standard error.",
@@ -132,6 +141,11 @@ def capability_vs_params(
         ),
         legend_at="lower left" if loss_like else "best",
     )
+
+
+def _chance_words(capability: str) -> str:
+    """What the line of guessing is called; the coverage of intervals is held against the level they claim."""
+    return tr("claimed level") if capability == SIMULATED else tr("chance")
 
 
 def _finished(reader: Reader, study_id: str) -> list[RunRow]:

@@ -70,7 +70,7 @@ def evaluate(params: Document, sizes: Floats) -> Floats:
 def law_of(reader: Reader, study_id: str, runs: Sequence[RunRow], convention: str) -> Law | None:
     """The stored law, or None. Under the other count of parameters the same fit is made again from the same runs."""
     document = reader.law(study_id)
-    if document is None or not {"E", "A", "alpha"} <= document.get("params", {}).keys():
+    if document is None or document.get("params", {}).keys() != {"E", "A", "alpha"}:
         return None
     if document.get("convention", "non-embedding") != convention:
         points = tuple(

@@ -5,6 +5,7 @@ import numpy as np
 from engine.capabilities import capabilities
 from engine.errors import InputError
 from engine.i18n import tr
+from engine.simulating import spec as simulated
 from engine.store import RunRow
 
 CONVENTIONS = ("non-embedding", "all")
@@ -36,12 +37,16 @@ def metric_words(capability: str, metric: str) -> str:
 
 def metric_title(capability: str, metric: str) -> str:
     """Capability and metric by their titles; names as they are where the program no longer knows them."""
+    if capability == simulated.CAPABILITY:
+        return metric_name(capability, metric)
     title = tr(capabilities[capability].title) if capability in capabilities else capability
     return tr("{capability}: {metric}", capability=title, metric=metric_name(capability, metric))
 
 
 def metric_name(capability: str, metric: str) -> str:
     """The metric's own title."""
+    if capability == simulated.CAPABILITY and metric in simulated.METRICS:
+        return tr(simulated.METRICS[metric])
     known = capabilities[capability].metrics if capability in capabilities else ()
     return {found.name: found.words() for found in known}.get(metric, metric)
 
