@@ -73,11 +73,6 @@ class Induction(Capability):
         n, segment = len(answers), copies.spec.segment
         copied = answers.correct[:, -n_copied:]
         loss = answers.nll[:, -n_copied:].mean(axis=1)
-        # The first occurrence but for its first token; where it stands differs from item to item.
-        starts = copies.free - copies.gaps(copies.items("validation", spec.items))
-        at = starts[:, None] + np.arange(1, segment) - 1
-        # A prefix of no token leaves nothing before the segment, but its first token is not asked for either.
-        first = np.take_along_axis(answers.nll, at, axis=1).mean(axis=1)
         share = float(copied.all(axis=1).mean())
         chance, uniform = 1 / (copies.free + segment), math.log(copies.free + segment)
         far = answer(model, copies, "ood", spec.items)
@@ -85,11 +80,17 @@ class Induction(Capability):
             Score("copy_accuracy", *mean_and_stderr(copied.mean(axis=1)), n, chance),
             Score("segment_match", share, float(np.sqrt(share * (1 - share) / n)), n, chance**n_copied),
             Score("copy_loss", *mean_and_stderr(loss), n, uniform),
-            Score("first_loss", *mean_and_stderr(first), n),
-            Score("gain", *mean_and_stderr(first - loss), n, 0.0),
             Score("ood_copy_accuracy", *mean_and_stderr(far.correct[:, -n_copied:].mean(axis=1)), len(far), chance),
             Score("ood_copy_loss", *mean_and_stderr(far.nll[:, -n_copied:].mean(axis=1)), len(far), uniform),
         ]
+        if copies.spec.trained_on == "all":
+            # The first occurrence but for its first token; where it stands differs from item to item.
+            starts = copies.free - copies.gaps(copies.items("validation", spec.items))
+            first = np.take_along_axis(answers.nll, starts[:, None] + np.arange(segment - 1), axis=1).mean(axis=1)
+            scores += [
+                Score("first_loss", *mean_and_stderr(first), n),
+                Score("gain", *mean_and_stderr(first - loss), n, 0.0),
+            ]
         heads = head_scores(model.module, copies, model.device)
         if heads is not None:
             even = 1 / np.arange(1, copies.item_length)  # what a head pays that looks everywhere alike

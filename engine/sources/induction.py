@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -49,14 +49,21 @@ class InductionSpec(ProceduralSpec, frozen=True, kw_only=True):
             le=4096,
         ),
     ] = 4
+    trained_on: Annotated[
+        Literal["copy", "all"],
+        msgspec.Meta(
+            title=mark("Trained on"),
+            description=mark("copy: only the tokens that can be known; all: every token, as in language modelling"),
+        ),
+    ] = "copy"
 
 
 class InductionItems(Stream):
     """``prefix segment gap segment``: the copy ends the item, and prefix and gap together have a fixed length.
 
     No token stands twice but in the copy, so that what follows the earlier occurrence is the one right answer. The
-    copy's first token cannot be known and is not scored as copied. Every token is trained on, as in language
-    modelling. Out of distribution are gaps longer than any in training.
+    copy's first token cannot be known and is not scored as copied. Out of distribution are gaps longer than any in
+    training.
     """
 
     separator = " "
@@ -100,14 +107,8 @@ class InductionItems(Stream):
         return np.asarray(self.gaps(items) > self.spec.gap, np.bool_)
 
     def scored(self, items: Items) -> NDArray[np.bool_]:
-        """Every token is trained on; ``copied`` says which are answers."""
-        return np.ones(items.shape, np.bool_)
-
-    def copied(self, items: Items) -> NDArray[np.bool_]:
-        """(n, item_length) the copy but for its first token."""
-        mask = np.zeros(items.shape, np.bool_)
-        mask[:, -self.answer_length :] = True
-        return mask
+        """The copy but for its first token, or every token."""
+        return np.ones(items.shape, np.bool_) if self.spec.trained_on == "all" else super().scored(items)
 
     def n_items(self, split: Split) -> int:
         """Too many to say."""

@@ -17,15 +17,17 @@ from engine.sources import sources
 from engine.sources._procedural import Procedural
 from tests.engine.training import toy
 
-NAMES = ("addition", "random-facts", "induction", "modular-arithmetic")
+NAMES = ("addition", "random-facts", "induction", "modular-arithmetic", "sorting", "formal-language")
 CONTINUOUS = {"induction": "copy_loss"}
 """The continuous metric of each, where it is not ``log_likelihood``."""
+GUESSED = {"formal-language": 0.25}
+"""Most that always naming one token gets right, where it is over 0.1."""
 THRESHOLD = {"induction": "copy_accuracy"}
 
 
-def data_of(name: str) -> Any:
+def data_of(name: str, **spec: Any) -> Any:
     source = sources[name]
-    return source.prepare(source.Spec(), Path(), lambda step, fraction: None)
+    return source.prepare(source.Spec(**spec), Path(), lambda step, fraction: None)
 
 
 def under_test(data: Procedural, logits: Callable[[torch.Tensor], torch.Tensor], module: Any = None) -> ModelUnderTest:
@@ -61,7 +63,7 @@ def test_a_model_that_knows_nothing(name: str) -> None:
     found = scores(name, data, uniform(data))
     likelihood = found[CONTINUOUS.get(name, "log_likelihood")]
     assert abs(likelihood.value) == pytest.approx(math.log(len(data.vocabulary)), abs=1e-6)
-    assert found[THRESHOLD.get(name, "exact_match")].value < 0.1
+    assert found[THRESHOLD.get(name, "exact_match")].value < GUESSED.get(name, 0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,7 +187,7 @@ def test_an_induction_head_made_by_hand_scores_one() -> None:
 
 
 def test_the_loss_saved_by_the_copy_is_seen() -> None:
-    data = data_of("induction")
+    data = data_of("induction", trained_on="all")
 
     def copies(tokens: torch.Tensor) -> torch.Tensor:
         """Says what followed the last token before, and guesses where there was none."""
@@ -196,6 +198,7 @@ def test_the_loss_saved_by_the_copy_is_seen() -> None:
                     out[row, at, item[item.index(token) + 1]] = 60.0
         return out
 
+    assert "gain" not in scores("induction", data_of("induction"), copies, items=300)
     found = scores("induction", data, copies, items=300)
     assert found["copy_accuracy"].value == found["ood_copy_accuracy"].value == found["segment_match"].value == 1.0
     assert found["first_loss"].value == pytest.approx(math.log(64), abs=1e-5)

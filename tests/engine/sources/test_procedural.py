@@ -13,7 +13,7 @@ from engine.sources import sources
 from engine.sources._procedural import IGNORED, Listed, Procedural, Stream, hash_rows
 from engine.study import parse_study
 
-NAMES = ("addition", "random-facts", "induction", "modular-arithmetic")
+NAMES = ("addition", "random-facts", "induction", "modular-arithmetic", "sorting", "formal-language")
 RECALLED = ("random-facts",)
 """Sources of which what was trained on is what is asked."""
 MIN_ITEMS_PER_SECOND = 20_000
@@ -49,6 +49,8 @@ def other_setting(name: str) -> dict[str, Any]:
         "random-facts": {"facts": 500},
         "induction": {"segment": 8},
         "modular-arithmetic": {"fraction": 0.4},
+        "sorting": {"task": "reverse"},
+        "formal-language": {"kinds": 3},
     }
     return settings[name]
 
