@@ -54,6 +54,15 @@ ACTIONS: tuple[Action, ...] = (
         "save_study", mark("Save study as…"), mark("Write the chosen study to a TOML file"), "file", "Ctrl+S", "save"
     ),
     Action(
+        "import_results",
+        mark("Import…"),
+        mark("Bring in someone else's results: tables, lm-eval, TensorBoard"),
+        "file",
+        "Ctrl+I",
+        "import",
+        line=True,
+    ),
+    Action(
         "export_figure",
         mark("Export figure…"),
         mark("Write the figure in view as SVG, PDF, PNG or CSV"),
@@ -61,7 +70,6 @@ ACTIONS: tuple[Action, ...] = (
         "Ctrl+E",
         "export",
         toolbar=True,
-        line=True,
     ),
     Action(
         "export_results",

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 from engine import __version__
 from engine.errors import KnownError
 from engine.i18n import tr
-from engine.study import StudySpec, load_study, to_toml_table
+from engine.study import StudySpec, refuse_imported, to_toml_table
 from engine.tables import to_toml, write_table
 from lab_app.context import Context
 
@@ -35,24 +35,28 @@ class Deeds:
     def open_study(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self._window, tr("Open study file"), "", "TOML (*.toml)")
         if path:
-            try:
-                self._window.edit_study(load_study(path))
-            except KnownError as error:
-                self._window.show_error(error)
+            self._window.open_study_file(Path(path))
 
     def duplicate_study(self) -> None:
         study = self._window.study()
         if study is not None:
-            self._window.edit_study(self._context.reader().study_spec(study.id))
+            spec = self._context.reader().study_spec(study.id)
+            if self._may_be_run(spec):
+                self._window.edit_study(spec)
 
     def save_study(self) -> None:
         study = self._window.study()
         if study is None:
             return
         spec = self._context.reader().study_spec(study.id)
+        if not self._may_be_run(spec):
+            return
         path, _ = QFileDialog.getSaveFileName(self._window, tr("Save study"), f"{spec.name}.toml", "TOML (*.toml)")
         if path:
             self._write(lambda: _save(Path(path), spec))
+
+    def import_results(self) -> None:
+        self._window.import_files([])
 
     def export_figure(self) -> None:
         page: Any = self._window.pages.get(self._window.page_name)
@@ -118,7 +122,10 @@ class Deeds:
             self._context.operations.trash(titles[chosen], False)
 
     def copy_command(self) -> None:
-        study, home = self._context.selection.study, self._context.lab.home
+        chosen, home = self._window.study(), self._context.lab.home
+        study = self._context.selection.study
+        if chosen is not None and not self._may_be_run(self._context.reader().study_spec(study)):
+            return
         # A study may differ from the built-in one of its name: the command reads exactly what was run.
         file = home / "studies" / f"{study}.toml"
         if self._write(lambda: _save(file, self._context.reader().study_spec(study))):
@@ -227,6 +234,15 @@ class Deeds:
         dialog = ExportDialog(self._context, figure, options, self._window)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def _may_be_run(self, spec: StudySpec) -> bool:
+        """Say above the page that an imported study holds results only."""
+        try:
+            refuse_imported(spec)
+        except KnownError as error:
+            self._window.show_error(error)
+            return False
+        return True
 
     def _copied(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

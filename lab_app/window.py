@@ -1,16 +1,17 @@
 """The main window: the chain of pages in the middle, panels around it, and what is remembered of them."""
 
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QByteArray, QSize, Qt, Signal
-from PySide6.QtGui import QAction, QCloseEvent, QGuiApplication
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QMessageBox, QStackedWidget, QToolBar, QWidget
 
 from engine.errors import KnownError
 from engine.events import RunState
 from engine.i18n import LANGUAGES, mark, tr
 from engine.store.rows import RunRow, StudyRow
-from engine.study import StudySpec
+from engine.study import StudySpec, load_study
 from lab_app.actions import Actions
 from lab_app.commands import ACTIONS
 from lab_app.context import Context
@@ -55,6 +56,7 @@ class MainWindow(QMainWindow):
         self.setObjectName("main")
         self.setWindowTitle("Emergence Lab")
         self.setDockNestingEnabled(True)
+        self.setAcceptDrops(True)
         self.pages: dict[str, Page] = {}
         self.stack = QStackedWidget()
         self.nav = Nav()
@@ -324,6 +326,8 @@ class MainWindow(QMainWindow):
             " show_loss show_capability show_emergence switch_convention export_curves"
         ).split():
             by_id[name].setEnabled(study is not None)
+        for name in ("duplicate_study", "save_study", "copy_command"):
+            by_id[name].setEnabled(study is not None and not study.imported)
         states = {run.state for run in runs}
         by_id["start"].setEnabled(bool(states & {"paused", "interrupted", "failed", "cancelled"}))
         by_id["pause"].setEnabled(RunState.RUNNING in states)
@@ -345,6 +349,53 @@ class MainWindow(QMainWindow):
             self.show_page("monitor")
 
         self.context.operations.submit(study, queued)
+
+    def show_imported(self, study: str, added: bool) -> None:
+        """Go to what was just imported."""
+        self.catalog.load_now()
+        self.context.selection.choose_study(study)
+        reader = self.context.reader()
+        if reader.evaluations(study, final_only=True):
+            page: Any = self.show_page("scale")
+            headline = reader.study_spec(study).headline
+            page.show_metric(headline.capability, headline.metric)
+        else:
+            self.show_page("monitor")
+        if not added:
+            self.status.showMessage(tr("These results are here already; nothing was added."), 8000)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        from lab_app.dialogs.import_results import local_paths
+
+        event.acceptProposedAction()
+        self.take_files(local_paths(event))
+
+    def take_files(self, paths: list[Path]) -> None:
+        """What was dropped on the window: a study file is opened, anything else is looked at for import."""
+        if len(paths) == 1 and paths[0].suffix == ".toml":
+            self.open_study_file(paths[0])
+        elif paths:
+            self.import_files(paths)
+
+    def import_files(self, paths: list[Path]) -> None:
+        """Show what these files would become, and import them when asked to."""
+        from lab_app.dialogs.import_results import ImportDialog
+
+        dialog = ImportDialog(self.context, paths, self)
+        dialog.imported.connect(self.show_imported)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def open_study_file(self, path: Path) -> None:
+        """Edit a study from a TOML file; what is wrong with it is said above the page."""
+        try:
+            self.edit_study(load_study(str(path)))
+        except KnownError as error:
+            self.show_error(error)
 
     def edit_study(self, study: StudySpec) -> None:
         """Open a copy of a study in the wizard."""

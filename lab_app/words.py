@@ -1,9 +1,13 @@
 """Numbers and states in words that a person reads, in the language in use."""
 
 import math
+from typing import TYPE_CHECKING
 
 from engine.events import PhaseName, RunState
 from engine.i18n import mark, tr
+
+if TYPE_CHECKING:
+    from engine.store.rows import RunRow, StudyRow
 
 STATES = {
     RunState.QUEUED: mark("queued"),
@@ -27,6 +31,16 @@ PHASES = {
 def state(name: str) -> str:
     """A run state as a word."""
     return tr(STATES[RunState(name)])
+
+
+def study_title(study: "StudyRow") -> str:
+    """The title of a study; one that came from elsewhere says so."""
+    return f"{study.shown_title} ({tr('imported')})" if study.imported else study.shown_title
+
+
+def run_state(run: "RunRow") -> str:
+    """The state of a run as a word; what was made elsewhere is imported, not finished here."""
+    return tr("imported") if run.kind == "import" else state(run.state)
 
 
 def count(number: float | None) -> str:

@@ -112,7 +112,8 @@ class _Rows:
 def read_tables(paths: Sequence[Path], names: Mapping[str, str]) -> Tables:
     """The runs of some tables, which share the meaning of their headers.
 
-    An empty header means that a column of ``KNOWN`` is not to be looked for. ``names`` maps to a header a column of ``KNOWN``, or ``capability`` or ``capability/metric`` for a column of scores.
+    ``names`` maps to a header a column of ``KNOWN``, or ``capability`` or ``capability/metric`` for a column of scores;
+    an empty header means that the column is not to be looked for.
 
     Raises:
         InputError: a table cannot be read or holds no usable row, no size or no result.

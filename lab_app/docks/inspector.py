@@ -90,11 +90,12 @@ class InspectorDock(QWidget):
         if run is None:
             runs = self._catalog.runs(study.id)
             done = sum(r.state == "finished" for r in runs)
-            self.state.setText(tr("{done} of {n} runs finished", done=done, n=len(runs)))
+            text = mark("imported, {n} runs") if study.imported else mark("{done} of {n} runs finished")
+            self.state.setText(tr(text, done=done, n=len(runs)))
             self.problem.hide()
             return
         loss = "" if run.val_loss is None else " · " + tr("loss {loss}", loss=words.value(run.val_loss))
-        self.state.setText(words.state(run.state) + loss)
+        self.state.setText(words.run_state(run) + loss)
         self.problem.setText(" ".join(filter(None, (run.error, run.remedy))))
         self.problem.setVisible(bool(run.error))
 
@@ -113,9 +114,13 @@ class InspectorDock(QWidget):
                 tr("Time"): words.duration(run.seconds),
             }
             _fill(self.facts, results)
-        _fill(self.facts, {tr("Frozen configuration"): json.loads(row.spec_json)})
+        if study.imported:
+            _fill(self.facts, {tr("Where it comes from"): json.loads(study.spec_json)["imported"]})
+        else:  # of how others trained nothing is known
+            _fill(self.facts, {tr("Frozen configuration"): json.loads(row.spec_json)})
         if run is not None and run.facts:
-            _fill(self.facts, {tr("Machine and versions"): run.facts})
+            heading = tr("Found with it") if study.imported else tr("Machine and versions")
+            _fill(self.facts, {heading: run.facts})
         if run is not None and run.traceback:
             _fill(self.facts, {tr("Traceback"): run.traceback})
         self.facts.expandToDepth(0)

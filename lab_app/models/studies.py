@@ -110,15 +110,14 @@ class StudiesModel(QAbstractItemModel):
         done = sum(run.state == "finished" for run in runs)
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             if column == NAME:
-                return f"{study.shown_title}  {' '.join(f'#{tag}' for tag in study.tags)}".strip()
+                return f"{words.study_title(study)}  {' '.join(f'#{tag}' for tag in study.tags)}".strip()
             if column != STATE:
                 return ""
             whole = f"{done}/{len(runs)}"
             return f"{words.state(state)} {whole}" if role == Qt.ItemDataRole.AccessibleTextRole else whole
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{study.shown_title}\n{study.id}\n{words.state(state)}" + (
-                f"\n\n{study.notes}" if study.notes else ""
-            )
+            standing = tr("imported") if study.imported else words.state(state)
+            return f"{study.shown_title}\n{study.id}\n{standing}" + (f"\n\n{study.notes}" if study.notes else "")
         return self._decoration(state, column, role, {run.id for run in runs})
 
     def _run(self, run: "RunRow", column: int, role: int) -> Any:
@@ -131,12 +130,12 @@ class StudiesModel(QAbstractItemModel):
                 return f"{words.count(run.n_params_non_embedding)}{varied} {seed}"
             return self._standing(run, role) if column == STATE else ""
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(line for line in (run.label, words.state(run.state), run.error, run.remedy) if line)
+            return "\n".join(line for line in (run.label, words.run_state(run), run.error, run.remedy) if line)
         return self._decoration(run.state, column, role, {run.id})
 
     def _standing(self, run: "RunRow", role: int) -> str:
         """The loss of a finished run, how far one under way is, else its state in a word."""
-        word = words.state(run.state)
+        word = words.run_state(run)
         if run.state == "finished" and run.val_loss is not None:
             short = words.value(run.val_loss)
         elif run.state in COUNTED:

@@ -199,7 +199,8 @@ class HomePage(Page):
         page = "scale" if runs and done == len(runs) else "monitor"
         name.clicked.connect(lambda _: self.open_wanted.emit(study.id, page))
         said = text_label("caption")
-        said.setText(tr("{done} of {n} runs · {when}", done=done, n=len(runs), when=_when(study.created)))
+        text = mark("imported · {n} runs · {when}") if study.imported else mark("{done} of {n} runs · {when}")
+        said.setText(tr(text, done=done, n=len(runs), when=_when(study.created)))
         name.setAccessibleName(f"{study.shown_title}, {said.text()}")
         holder = QWidget()
         holder.setLayout(row(name, None, said))

@@ -79,7 +79,7 @@ class MonitorPage(Page):
     @property
     def options(self) -> dict[str, object]:
         """Options of the figure in view, as the exporter knows them."""
-        return {"x": self.axis.currentData()}
+        return {"x": self._axis()}
 
     def entered(self) -> None:
         if self.study != self.context.selection.study:
@@ -95,6 +95,7 @@ class MonitorPage(Page):
         self.loss_lines.clear()
         self.metric_lines.clear()
         self._add_runs()
+        self._title_axes()
         self._load_history()
         self._refresh_list()
         self._load_samples()
@@ -192,6 +193,15 @@ class MonitorPage(Page):
 
     # -- what is shown ------------------------------------------------------------------------------------------
 
+    def _axis(self) -> str:
+        """The chosen axis, or steps where an imported study does not tell it: all would lie at zero."""
+        chosen: str = self.axis.currentData()
+        told = {"tokens": "tokens_seen", "flops": "compute_flops", "seconds": "seconds"}.get(chosen)
+        runs = self.catalog.runs(self.study)
+        if told is None or not runs or runs[0].kind != "import":
+            return chosen
+        return chosen if any(getattr(run, told) > 0 for run in runs) else "step"
+
     def _add_runs(self) -> None:
         runs = self.catalog.runs(self.study)
         sizes = sorted({run.size_index for run in runs})
@@ -231,6 +241,7 @@ class MonitorPage(Page):
             if run in self.curves and len(steps):
                 self.curves[run].buffer(key).put_before(steps, values)
         self._draw_all()
+        self._refresh_list()
 
     def _tick(self, tick: Tick) -> None:
         for run_id, key in tick.metrics:
@@ -256,7 +267,7 @@ class MonitorPage(Page):
     def _draw(self, run_id: int) -> None:
         if run_id in self.context.selection.hidden or run_id not in self.loss_lines:
             return
-        axis, share = self.axis.currentData(), self.smooth.value() / 100
+        axis, share = self._axis(), self.smooth.value() / 100
         self.loss_lines[run_id].draw(axis, share, self.raw.isChecked() and len(self.curves) <= RAW_RUNS)
         for key in SMALL:
             self.metric_lines[run_id, key].draw(axis, 0.0 if key == "lr" else max(share, 0.01))
@@ -314,12 +325,17 @@ class MonitorPage(Page):
     def _refresh_list(self) -> None:
         runs = self.catalog.runs(self.study)
         study = self.catalog.study(self.study)
-        self.heading.setText(study.shown_title if study is not None else tr("No study chosen"))
-        self.empty.setText(tr("Choose a study on the left, or start one on the Home page."))
-        self.empty.setVisible(study is None)
+        self.heading.setText(words.study_title(study) if study is not None else tr("No study chosen"))
+        without = study is not None and study.imported and not self._has_points()
+        choose = mark("Choose a study on the left, or start one on the Home page.")
+        self.empty.setText(tr(mark("This study was imported without curves of training.") if without else choose))
+        self.empty.setVisible(study is None or without)
         self.runs.set_rows(runs)
         self.table.setColumnWidth(0, 96)
         self.table.setColumnWidth(1, 72)
+
+    def _has_points(self) -> bool:
+        return any(buffer.n for curves in self.curves.values() for buffer in curves.buffers.values())
 
     def _chosen(self) -> None:
         numbers = self.table.chosen()
@@ -370,7 +386,7 @@ class MonitorPage(Page):
         return words.value(run.val_loss) if run.val_loss is not None else ""
 
     def _title_axes(self) -> None:
-        label = tr(AXES[self.axis.currentData()])
+        label = tr(AXES[self._axis()])
         self.loss.set_titles(label, tr("Loss (nats per token)"), "count")
         for key, plot in self.small.items():
             self.small_titles[key].setText(tr(SMALL[key]))
@@ -403,7 +419,7 @@ class MonitorPage(Page):
                 Column(tr("Val. loss"), self._last, number=True),
                 Column(
                     tr("State"),
-                    lambda run: words.state(run.state),
+                    words.run_state,
                     icon=lambda run: theme.icon(f"state-{run.state}", theme.state_color(run.state)),
                     color=lambda run: theme.state_color(run.state),
                 ),

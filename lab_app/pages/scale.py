@@ -12,7 +12,7 @@ from engine.figures.builders import build
 from engine.figures.ticks import format_number
 from engine.figures.words import metric_title
 from engine.i18n import mark, tr
-from lab_app import law_words
+from lab_app import law_words, words
 from lab_app.context import Context
 from lab_app.models.catalog import Catalog
 from lab_app.operations import ACTIVE
@@ -202,7 +202,7 @@ class ScalePage(Page):
             return
         self.shown = shown
         study = self.catalog.study(self.context.selection.study)
-        self.heading.setText(study.shown_title if study is not None else tr("No study chosen"))
+        self.heading.setText(words.study_title(study) if study is not None else tr("No study chosen"))
         self._show_choices()
         self.view.show_figure(shown.figure)
         self.view.setVisible(shown.figure is not None)

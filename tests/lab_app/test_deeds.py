@@ -13,6 +13,7 @@ from engine.study import load_study, study_id
 from lab_app.commands import ACTIONS
 from lab_app.dialogs.export import ExportDialog
 from lab_app.dialogs.help import HelpDialog
+from lab_app.dialogs.import_results import ImportDialog
 from lab_app.dialogs.settings import SettingsDialog
 from lab_app.widgets.palette import Palette
 from tests.lab_app.desk import Desk, in_modal, press
@@ -54,7 +55,9 @@ def test_no_deed_fails_without_a_study(desk: Desk, monkeypatch: pytest.MonkeyPat
     for action in [a.id for a in ACTIONS if a.id != "quit"]:
         getattr(desk.window.deeds, action)()
         desk.settle()
-        for dialog in [d for kind in (ExportDialog, HelpDialog, Palette) for d in desk.window.findChildren(kind)]:
+        for dialog in [
+            d for kind in (ExportDialog, HelpDialog, ImportDialog, Palette) for d in desk.window.findChildren(kind)
+        ]:
             dialog.close()
     assert desk.runs() == []
     assert desk.context.operations.undo_stack.count() == 0

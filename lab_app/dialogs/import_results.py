@@ -1,0 +1,376 @@
+"""Import someone else's results: what was recognised, what each column is, and what will be kept."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QFormLayout, QLineEdit, QTabWidget, QWidget
+
+from engine.errors import InputError, KnownError
+from engine.i18n import mark, tr
+from lab_app import words
+from lab_app.context import Context
+from lab_app.widgets.basic import Elided, button, column, frame, restyle, row, scrolled, text_label
+from lab_app.widgets.table import Column, RowsModel, Table
+
+if TYPE_CHECKING:
+    from engine.importing import Found, FoundRun, Kept, Look
+    from engine.importing.found import Header
+
+AGAIN_MS = 250
+"""Changes closer together than this are read once."""
+MOST_SIZES = 40
+"""Runs without a size that are asked for one by one."""
+SCORE = "score"
+FORMATS = {
+    "table": mark("Table"),
+    "lm-eval": mark("Results of lm-evaluation-harness"),
+    "tensorboard": mark("TensorBoard events"),
+}
+MEANINGS = {
+    "": mark("not used"),
+    SCORE: mark("score of an ability"),
+    "n_params": mark("parameters (all)"),
+    "n_params_non_embedding": mark("parameters without embeddings"),
+    "loss": mark("validation loss"),
+    "bits_per_byte": mark("bits per byte"),
+    "train_loss": mark("training loss"),
+    "tokens": mark("training tokens"),
+    "compute": mark("training FLOPs"),
+    "step": mark("step"),
+    "seed": mark("seed"),
+    "run": mark("name of the run"),
+    "family": mark("model family"),
+    "variant": mark("variant"),
+    "capability": mark("ability, one per row"),
+    "metric": mark("metric, one per row"),
+    "value": mark("score, one per row"),
+    "stderr": mark("standard error"),
+    "n": mark("number of items"),
+    "chance": mark("chance level"),
+}
+OF_TAGS = ("", SCORE, "loss", "train_loss", "tokens")
+"""What a tag of TensorBoard can be said to be; the empty one leaves it a curve."""
+
+
+class ImportDialog(QDialog):
+    """Shows what a file would become before anything is kept; what is wrong is said where it is mended."""
+
+    imported = Signal(str, bool)
+    """(study id, whether it is new)."""
+
+    def __init__(self, context: Context, paths: list[Path], parent: QWidget) -> None:
+        super().__init__(parent)
+        self._context = context
+        self.paths: list[Path] = []
+        self.found: Found | None = None
+        self.meanings: dict[str, QComboBox] = {}
+        self.sizes: dict[str, QLineEdit] = {}
+        self._automatic: dict[str, str] = {}
+        self._tags = self._busy = False
+        self.setWindowTitle(tr("Import results"))
+        self.setAcceptDrops(True)
+        self._make_widgets()
+        self._lay_out()
+        self._again = QTimer(self, singleShot=True, interval=AGAIN_MS)
+        self._again.timeout.connect(self._look)
+        self.finished.connect(lambda _: (self._again.stop(), context.jobs.drop("import")))
+        self.open_paths(paths)
+
+    def open_paths(self, paths: list[Path]) -> None:
+        """Look at these files instead."""
+        self.paths = paths
+        self._automatic = {}
+        for form in (self.column_form, self.size_form):
+            while form.rowCount():
+                form.removeRow(0)
+        self.meanings.clear()
+        self.sizes.clear()
+        self._look()
+
+    def reject(self) -> None:
+        if not self._busy:  # what is being kept is told of when it is
+            super().reject()
+
+    # -- making it ----------------------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        self.files = Elided("heading")
+        self.choose, self.choose_folder = button(), button()
+        self.choose.setText(tr("Choose files…"))
+        self.choose_folder.setText(tr("Choose folder…"))
+        self.summary = text_label("muted", wrap=True)
+        self.column_form, self.size_form = QFormLayout(), QFormLayout()
+        self.runs = RowsModel()
+        self.table = Table(self.runs)
+        self.table.setAccessibleName(tr("Runs"))
+        self.notes = text_label(wrap=True, selectable=True)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.name, self.title = QLineEdit(), QLineEdit()
+        self.name.setPlaceholderText(tr("from the file"))
+        self.title.setPlaceholderText(tr("from the file"))
+        self.said = text_label("muted", wrap=True, selectable=True)
+        self.close_button, self.take = button(), button(primary=True)
+        self.close_button.setText(tr("Close"))
+        self.take.setText(tr("Import"))
+        self.take.setDefault(True)
+
+    def _lay_out(self) -> None:
+        top = row(self.files, self.choose, self.choose_folder)
+        top.setStretch(0, 1)
+        self.column_page, self.notes_page = QWidget(), QWidget()
+        self.column_page.setLayout(column(self.column_form, None, margins=(10, 10, 10, 10)))
+        self.notes_page.setLayout(column(self.notes, None, margins=(10, 10, 10, 10)))
+        self.tabs.addTab(scrolled(self.column_page), tr("Columns"))
+        self.tabs.addTab(self.table, tr("Runs"))
+        self.tabs.addTab(scrolled(self.notes_page), tr("Left out and warnings"))
+        form = QFormLayout()
+        form.addRow(tr("Title"), self.title)
+        form.addRow(tr("Short name"), self.name)
+        self.title.setAccessibleName(tr("Title"))
+        self.name.setAccessibleName(tr("Short name"))
+        inside = QWidget()
+        inside.setLayout(self.size_form)
+        self.size_area = scrolled(inside)
+        self.size_area.setMaximumHeight(130)
+        self.size_area.hide()
+        buttons = row(None, self.close_button, self.take)
+        parts = (top, self.summary, frame("plain", column(self.tabs, margins=(4, 4, 4, 4))), self.size_area)
+        self.setLayout(column(*parts, form, self.said, buttons, spacing=10, margins=(16, 16, 16, 14)))
+        self.layout().setStretch(2, 1)
+        self.resize(680, 620)
+        self.choose.clicked.connect(lambda _: self._choose())
+        self.choose_folder.clicked.connect(lambda _: self._choose_folder())
+        self.close_button.clicked.connect(self.reject)
+        self.take.clicked.connect(lambda _: self._import())
+        self.runs.set_columns(
+            [
+                Column(tr("Run"), lambda run: run.name or "–"),
+                Column(tr("Parameters"), _size, number=True),
+                Column(tr("Seed"), lambda run: str(run.seed), number=True),
+                Column(tr("Tokens"), lambda run: words.count(run.tokens), number=True),
+                Column(tr("Loss"), lambda run: words.value(run.loss), number=True),
+                Column(tr("Scores"), lambda run: str(len(run.scores)), number=True),
+                Column(tr("Curves"), lambda run: str(len(run.curves)), number=True),
+            ]
+        )
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if local_paths(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        event.acceptProposedAction()
+        self.open_paths(local_paths(event))
+
+    def _choose(self) -> None:
+        kinds = tr("Results") + " (*.csv *.tsv *.txt *.json *.jsonl *.ndjson *.parquet *.pq *tfevents*);;* (*)"
+        names, _ = QFileDialog.getOpenFileNames(self, tr("Choose files…"), self._folder(), kinds)
+        self._chosen([Path(name) for name in names])
+
+    def _choose_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, tr("Choose folder…"), self._folder())
+        self._chosen([Path(name)] if name else [])
+
+    def _folder(self) -> str:
+        return self._context.settings.text("import/folder") or str(Path.home())
+
+    def _chosen(self, paths: list[Path]) -> None:
+        if paths:
+            self._context.settings.put("import/folder", str(paths[0].parent))
+            self.open_paths(paths)
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.take.setEnabled(False)
+        self.found = None
+        if not self.paths:
+            self.files.setText(tr("No file chosen"))
+            self.summary.setText(
+                tr(
+                    "Tables (CSV, TSV, JSON lines, Parquet), results of lm-evaluation-harness and TensorBoard events. "
+                    "Choose files or a folder, or drop them here."
+                )
+            )
+            self._say("")
+            self._show_tabs()
+            return
+        self.files.setText(", ".join(path.name for path in self.paths))
+        self._say(tr("Reading…"))
+        paths, columns = list(self.paths), self.columns()
+
+        def work() -> "Look":
+            from engine.importing import look  # loads pyarrow
+
+            return look(paths, columns)
+
+        self._context.jobs.run(work, self._show, self._failed, slot="import")
+
+    def columns(self) -> dict[str, str]:
+        """What the boxes say that was not recognised by itself: column -> header."""
+        told: dict[str, str] = {}
+        for header, box in self.meanings.items():
+            meaning, automatic = box.currentData(), self._automatic.get(header, "")
+            if meaning == automatic:
+                continue
+            if meaning == SCORE:
+                told[f"{header.replace('/', ' ')}/{SCORE}"] = header
+            elif meaning:
+                told[meaning] = header
+            if automatic and not self._tags:
+                told.setdefault(automatic, "")
+        return told
+
+    def _show(self, looked: "Look") -> None:
+        self.found = looked.found
+        if not self.meanings:
+            self._make_meanings(looked)
+        self._show_summary()
+        self._show_notes()
+        self.runs.set_rows(self.found.runs if self.found is not None else [])
+        self.table.fit()
+        self._ask_sizes()
+        self._show_tabs()
+        self.take.setEnabled(self.found is not None)
+        self._say("" if looked.problem is None else str(looked.problem), bad=looked.problem is not None)
+
+    def _make_meanings(self, looked: "Look") -> None:
+        """A box for each column or tag, once for these files: what is recognised by itself is chosen."""
+        self._tags = self.found is not None and self.found.format == "tensorboard"
+        for header in looked.headers:
+            box = QComboBox()
+            for meaning in OF_TAGS if self._tags else MEANINGS:
+                box.addItem(tr("a curve") if self._tags and not meaning else tr(MEANINGS[meaning]), meaning)
+            automatic = "" if self._tags else header.read_as
+            box.setCurrentIndex(max(0, box.findData(automatic)))
+            box.setAccessibleName(header.name)
+            box.activated.connect(lambda _: self._again.start())
+            self._automatic[header.name] = automatic
+            self.meanings[header.name] = box
+            self.column_form.addRow(_column_label(header), box)
+        if self.meanings:
+            self.tabs.setCurrentIndex(0)
+
+    def _show_summary(self) -> None:
+        found = self.found
+        if found is None:
+            self.summary.setText("")
+            return
+        from engine.importing.storing import headline_words
+
+        sizes = {run.n_params_non_embedding or run.n_params for run in found.runs}
+        parts = [
+            tr(FORMATS[found.format]),
+            tr("{n} runs of {sizes} sizes", n=len(found.runs), sizes=len(sizes - {None})),
+            headline_words(found),
+        ]
+        self.summary.setText(" · ".join(part for part in parts if part))
+
+    def _show_notes(self) -> None:
+        found = self.found
+        lines = list(found.warnings) if found is not None else []
+        if found is not None:
+            lines += [
+                tr("Row {row} of {file} left out: {why}", row=left.row, file=left.file, why=left.why)
+                for left in found.excluded[:200]
+            ]
+        self.notes.setText("\n".join(lines) or tr("Nothing was left out."))
+
+    def _show_tabs(self) -> None:
+        found = self.found
+        n_notes = len(found.warnings) + len(found.excluded) if found is not None else 0
+        self.tabs.setTabVisible(0, bool(self.meanings))
+        self.tabs.setTabVisible(1, found is not None)
+        self.tabs.setTabVisible(2, found is not None)
+        self.tabs.setTabText(0, tr("Tags") if self._tags else tr("Columns"))
+        self.tabs.setTabText(2, tr("Left out and warnings ({n})", n=n_notes))
+
+    def _ask_sizes(self) -> None:
+        """One field for each run whose size is in no file and in no name; what was typed stays."""
+        missing = self.found.without_size[:MOST_SIZES] if self.found is not None else ()
+        if tuple(self.sizes) != tuple(missing):
+            while self.size_form.rowCount():
+                self.size_form.removeRow(0)
+            self.sizes = {name: QLineEdit() for name in missing}
+            for name, field in self.sizes.items():
+                field.setPlaceholderText("124M")
+                label = tr("Parameters of {run}", run=name) if name else tr("Parameters")
+                field.setAccessibleName(label)
+                self.size_form.addRow(label, field)
+        self.size_area.setVisible(bool(self.sizes))
+
+    # -- importing ----------------------------------------------------------------------------------------------
+
+    def _import(self) -> None:
+        if self.found is None:
+            return
+        try:
+            sizes = self._typed_sizes()
+        except InputError as error:
+            self._say(str(error), bad=True)
+            return
+        paths, columns, store = list(self.paths), self.columns(), self._context.lab.store
+        name, title = self.name.text().strip(), self.title.text().strip()
+
+        def work() -> "Kept":
+            from engine.importing import keep, read
+
+            return keep(store, read(paths, columns, sizes), name, title)
+
+        self._busy = True
+        self.take.setEnabled(False)
+        self._say(tr("Importing and fitting…"))
+        self._context.jobs.run(work, self._kept, self._failed)
+
+    def _typed_sizes(self) -> dict[str, int]:
+        from engine.importing import parse_size
+
+        sizes = {}
+        for name, field in self.sizes.items():
+            value = parse_size(field.text())
+            if value is None or value < 1:
+                field.setFocus()
+                raise InputError(tr("How many parameters has {run}?", run=name or "–"), tr("Write it as 124M."))
+            sizes[name] = round(value)
+        return sizes
+
+    def _kept(self, kept: "Kept") -> None:
+        self._busy = False
+        self._context.operations.changed.emit(kept.study_id)
+        self.imported.emit(kept.study_id, kept.added)
+        self.accept()
+
+    def _failed(self, error: Exception) -> None:
+        self._busy = False
+        self.take.setEnabled(self.found is not None)
+        self._say(str(error), bad=True)
+        if not isinstance(error, KnownError):
+            self._context.operations.report(error)
+
+    def _say(self, sentence: str, *, bad: bool = False) -> None:
+        self.said.setText(sentence)
+        restyle(self.said, "role", "bad" if bad else "muted")
+        self.said.setVisible(bool(sentence))
+
+
+def local_paths(event: QDragEnterEvent | QDropEvent) -> list[Path]:
+    """The files and folders that are dragged, if they lie on this machine."""
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+
+
+def _column_label(header: "Header") -> QWidget:
+    """A column's name over its first values."""
+    name, values = text_label(), Elided("caption")
+    name.setText(header.name)
+    values.setText(", ".join(value for value in header.examples[:5] if value) or "–")
+    holder = QWidget()
+    holder.setMinimumWidth(330)
+    holder.setLayout(column(name, values, spacing=0))
+    return holder
+
+
+def _size(run: "FoundRun") -> str:
+    return words.count(run.n_params if run.n_params is not None else run.n_params_non_embedding)
