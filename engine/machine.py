@@ -59,7 +59,9 @@ class Machine:
         if name == "auto":
             # Python threads would share one interpreter lock and torch one thread setting.
             name = "process" if jobs > 1 and device == "cpu" else "thread"
-        threads = asked.threads or max(1, self.cores // jobs)
+        # Small matmuls lose by several threads, and beside other work they lose nearly everything.
+        whole = spec.n_params > THREADS_PAY or device != "cpu"
+        threads = asked.threads or (max(1, self.cores // jobs) if whole else 1)
         decided = msgspec.structs.replace(asked, executor=name, device=device, jobs=jobs, threads=threads)
         return msgspec.structs.replace(spec, execution=decided)
 
