@@ -1,5 +1,6 @@
 """What a study found, as one JSON document, and the law that is fitted when its last run is done."""
 
+import contextlib
 import json
 import math
 import statistics
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from engine.store import Reader, Store
 
 _ORDER = ("failed", "running", "paused", "queued", "interrupted", "cancelled")
+_VERDICT = (
+    "capability",
+    "variant",
+    "verdict",
+    "critical_size",
+    "interval",
+    "level",
+    "sharpness",
+    "seeds",
+    "seeds_mixed",
+    "evidence",
+    "missing",
+    "words",
+)
 _COLUMNS = (
     "family",
     "kind",
@@ -70,6 +85,7 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
         "laws": reader.laws(study_id),
         "sweeps": sweeps(reader, study_id),
         "forecasts": forecast_documents(reader, study_id),
+        "emergence": verdicts(reader, study_id, headline.capability),
         "headline": {
             "capability": headline.capability,
             "metric": headline.metric,
@@ -77,6 +93,21 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
             "by_variant": headline_by_variant(runs, final, headline.capability, headline.metric),
         },
     }
+
+
+def verdicts(reader: "Reader", study_id: str, capability: str) -> list[dict[str, Any]]:
+    """The test of emergence on the study's headline ability, once per variant; none for language modelling."""
+    from engine.analysis.abilities import judge_study, variants
+
+    if capability == "language-modelling":
+        return []
+    finished = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED]
+    found = []
+    for variant in variants(finished):
+        with contextlib.suppress(InputError):  # nothing was measured on these runs
+            document = judge_study(reader, study_id, capability, variant)
+            found.append({key: document[key] for key in _VERDICT})
+    return found
 
 
 def study_state(states: Sequence[str]) -> str:

@@ -112,7 +112,7 @@ class MainWindow(QMainWindow):
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
         self.resizeDocks([docks["studies"], docks["inspector"]], [236, 252], Qt.Orientation.Horizontal)
         self.resizeDocks([docks["inspector"], docks["hardware"]], [420, 230], Qt.Orientation.Vertical)
-        self.resizeDocks([docks["queue"]], [118], Qt.Orientation.Vertical)
+        self.resizeDocks([docks["queue"]], [140], Qt.Orientation.Vertical)
         return docks
 
     def _make_menus(self) -> None:

@@ -3,6 +3,7 @@
 ``build(reader, "loss-vs-params", study_id, convention="all")`` is the way in; ``FIGURES`` lists the names.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 
@@ -13,7 +14,7 @@ from engine.figures.forecasts import calibration
 from engine.figures.ladder import capability_vs_params, loss_vs_params, residuals
 from engine.figures.laws import best_setting, isoflop, loss_surface, optimum_vs_compute
 from engine.figures.model import Figure
-from engine.i18n import tr
+from engine.i18n import mark, tr
 from engine.store import Reader
 
 Builder = Callable[..., Figure]
@@ -30,6 +31,32 @@ FIGURES: Mapping[str, Builder] = {
     "calibration": calibration,
     "emergence": emergence,
 }
+
+TITLES: Mapping[str, str] = {
+    "loss-vs-params": mark("Loss against parameters"),
+    "capability-vs-params": mark("Capability against parameters"),
+    "loss-curves": mark("Loss while training"),
+    "residuals": mark("What the law leaves over"),
+    "loss-surface": mark("Loss against parameters and tokens"),
+    "isoflop": mark("IsoFLOP curves"),
+    "optimum-vs-compute": mark("Best size for a budget, three estimators"),
+    "best-setting": mark("Best setting by size"),
+    "calibration": mark("Calibration of the forecasts"),
+    "emergence": mark("Emergence of an ability"),
+}
+"""What each is called where one chooses among them."""
+OF_SOME_STUDIES = ("loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration")
+"""Figures that only studies of the right kind have."""
+
+
+def available(reader: Reader, study_id: str) -> list[str]:
+    """Those of ``OF_SOME_STUDIES`` that this study has."""
+    found = []
+    for name in OF_SOME_STUDIES:
+        with contextlib.suppress(InputError):
+            build(reader, name, study_id)
+            found.append(name)
+    return found
 
 
 def options_of(name: str) -> dict[str, object]:

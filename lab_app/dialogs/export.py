@@ -8,19 +8,13 @@ from PySide6.QtGui import QDesktopServices, QPixmap, QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDialog, QFileDialog, QFormLayout, QLabel, QLineEdit, QWidget
 
 from engine.errors import KnownError
+from engine.figures.builders import TITLES
 from engine.i18n import mark, tr
 from lab_app.context import Context
 from lab_app.widgets.basic import button, column, row, text_label
 
 FORMATS = {"svg": "SVG", "pdf": "PDF", "png": "PNG (300 dpi)", "csv": "CSV"}
 STYLES = {"paper": mark("Paper column"), "slide": mark("Slide"), "dark": mark("Dark slide")}
-FIGURES = {
-    "loss-vs-params": mark("Loss against parameters"),
-    "capability-vs-params": mark("Capability against parameters"),
-    "loss-curves": mark("Loss while training"),
-    "residuals": mark("What the law leaves over"),
-    "emergence": mark("Emergence of an ability"),
-}
 
 
 class ExportDialog(QDialog):
@@ -34,7 +28,7 @@ class ExportDialog(QDialog):
         self._picture = QPixmap()
         self.setWindowTitle(tr("Export figure"))
         self.figure, self.style_box = QComboBox(), QComboBox()
-        for name, title in FIGURES.items():
+        for name, title in TITLES.items():
             self.figure.addItem(tr(title), name)
         self.figure.setCurrentIndex(max(0, self.figure.findData(figure)))
         settings = context.settings

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QFormLayout, QLineEdit, QTabWidget, QWidget
+from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QFormLayout, QHeaderView, QLineEdit, QTabWidget, QWidget
 
 from engine.errors import InputError, KnownError
 from engine.i18n import mark, tr
@@ -100,6 +100,8 @@ class ImportDialog(QDialog):
         self.choose, self.choose_folder = button(), button()
         self.choose.setText(tr("Choose files…"))
         self.choose_folder.setText(tr("Choose folder…"))
+        self.choose.setAutoDefault(False)  # Enter imports
+        self.choose_folder.setAutoDefault(False)
         self.summary = text_label("muted", wrap=True)
         self.column_form, self.size_form = QFormLayout(), QFormLayout()
         self.runs = RowsModel()
@@ -123,9 +125,12 @@ class ImportDialog(QDialog):
         self.column_page, self.notes_page = QWidget(), QWidget()
         self.column_page.setLayout(column(self.column_form, None, margins=(10, 10, 10, 10)))
         self.notes_page.setLayout(column(self.notes, None, margins=(10, 10, 10, 10)))
-        self.tabs.addTab(scrolled(self.column_page), tr("Columns"))
-        self.tabs.addTab(self.table, tr("Runs"))
-        self.tabs.addTab(scrolled(self.notes_page), tr("Left out and warnings"))
+        for page in (scrolled(self.column_page), self.table, scrolled(self.notes_page)):
+            self.tabs.addTab(frame("plain", column(page, margins=(4, 4, 4, 4))), "")
+        self.tabs.setTabText(1, tr("Runs"))
+        header = self.table.horizontalHeader()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         form = QFormLayout()
         form.addRow(tr("Title"), self.title)
         form.addRow(tr("Short name"), self.name)
@@ -137,7 +142,7 @@ class ImportDialog(QDialog):
         self.size_area.setMaximumHeight(130)
         self.size_area.hide()
         buttons = row(None, self.close_button, self.take)
-        parts = (top, self.summary, frame("plain", column(self.tabs, margins=(4, 4, 4, 4))), self.size_area)
+        parts = (top, self.summary, self.tabs, self.size_area)
         self.setLayout(column(*parts, form, self.said, buttons, spacing=10, margins=(16, 16, 16, 14)))
         self.layout().setStretch(2, 1)
         self.resize(680, 620)
@@ -265,6 +270,7 @@ class ImportDialog(QDialog):
         parts = [
             tr(FORMATS[found.format]),
             tr("{n} runs of {sizes} sizes", n=len(found.runs), sizes=len(sizes - {None})),
+            tr("{n} without a size", n=len(found.without_size)) if found.without_size else "",
             headline_words(found),
         ]
         self.summary.setText(" · ".join(part for part in parts if part))

@@ -240,7 +240,8 @@ class EmergencePage(Page):
     def _show_figures(self) -> None:
         shown = self.shown
         self.problem.setVisible(not shown.figures)
-        self.problem.setText(shown.problem or tr("Choose a study on the left, or start one on the Home page."))
+        unjudged = shown.problem or (str(shown.document["words"]) if shown.document else "")
+        self.problem.setText(unjudged or tr("Choose a study on the left, or start one on the Home page."))
         self.export.setEnabled(bool(shown.figures))
         judged = shown.document["metrics"] if shown.document else []
         for number, (holder, title, view) in enumerate(zip(self.frames, self.titles, self.views, strict=True)):

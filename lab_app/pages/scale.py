@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QSplitter, QTabWidget, QVBox
 
 from engine.errors import KnownError
 from engine.events import RunState
-from engine.figures.builders import build
+from engine.figures.builders import TITLES, available, build
 from engine.figures.ticks import format_number
 from engine.figures.words import metric_title
 from engine.i18n import mark, tr
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from engine.store.rows import EvaluationRow
 
 LOSS = ("language-modelling", "loss")
+FIGURE = "figure"
+"""In place of a capability: what is chosen is a figure of the whole study."""
 CONVENTIONS = {"non-embedding": mark("without embeddings"), "all": mark("all parameters")}
 WIDE = 640
 """Width from which the law stands beside the plot instead of below it."""
@@ -45,6 +47,7 @@ class Shown:
         self.residuals: Figure | None = None
         self.law: dict[str, Any] | None = None
         self.choices: list[tuple[str, str]] = []
+        self.more: list[str] = []
         self.problem = ""
 
 
@@ -77,11 +80,15 @@ class ScalePage(Page):
     @property
     def figure_name(self) -> str:
         """The name of the figure in view, as the exporter knows it."""
+        if self.metric[0] == FIGURE:
+            return self.metric[1]
         return "loss-vs-params" if self.metric == LOSS else "capability-vs-params"
 
     @property
     def options(self) -> dict[str, object]:
         """Its options."""
+        if self.metric[0] == FIGURE:
+            return {}
         found: dict[str, object] = {"convention": self.convention}
         if self.metric != LOSS:
             found |= {"capability": self.metric[0], "metric": self.metric[1]}
@@ -113,6 +120,7 @@ class ScalePage(Page):
         def work() -> Shown:
             shown = Shown()
             shown.choices = _choices(reader.evaluations(study, final_only=True))
+            shown.more = available(reader, study)
             try:
                 shown.figure = build(reader, name, study, **options)
                 shown.law = reader.law(study) if metric == LOSS else None
@@ -184,11 +192,16 @@ class ScalePage(Page):
             box.toggled.connect(lambda _: self.view.set_log(self.log_x.isChecked(), self.log_y.isChecked()))
         self.view.scales_changed.connect(self.view.fit)
         self.export.clicked.connect(lambda _: self.export_wanted.emit(self.figure_name, self.options))
-        self.context.selection.study_changed.connect(lambda _: self._soon.start())
+        self.context.selection.study_changed.connect(lambda _: self._other_study())
         self.catalog.changed.connect(lambda: self.isVisible() and self._soon.start())
         self.context.bridge.ticked.connect(lambda tick: tick.evaluations and self.isVisible() and self._soon.start())
         self.context.theme.changed.connect(self._show_law)
         self.context.language.changed.connect(self._retranslate)
+
+    def _other_study(self) -> None:
+        if self.metric[0] == FIGURE:
+            self.metric = LOSS
+        self._soon.start()
 
     def _choose_convention(self) -> None:
         if self.convention_box.currentData() != self.convention:
@@ -233,6 +246,10 @@ class ScalePage(Page):
         self.metric_box.clear()
         for capability, metric in [LOSS, *(c for c in self.shown.choices if c != LOSS)]:
             self.metric_box.addItem(metric_title(capability, metric), f"{capability}/{metric}")
+        if self.shown.more:
+            self.metric_box.insertSeparator(self.metric_box.count())
+        for name in self.shown.more:
+            self.metric_box.addItem(tr(TITLES[name]), f"{FIGURE}/{name}")
         self.metric_box.setCurrentIndex(max(0, self.metric_box.findData("/".join(self.metric))))
 
     def _show_table(self) -> None:
