@@ -134,7 +134,7 @@ def read_tables(paths: Sequence[Path], names: Mapping[str, str]) -> Tables:
     if not found.runs:
         first = found.excluded[0] if found.excluded else None
         why = tr("row {row}: {why}", row=first.row, why=first.why) if first else "-"
-        raise InputError(tr("{path} has no row that can be used ({why})", path=paths[0].name, why=why))
+        raise InputError(tr("{path} has no row that can be used: {why}", path=paths[0].name, why=why))
     if unused:
         found.warnings.append(tr("Columns not used: {names}.", names=", ".join(unused[:20])))
     if len(found.excluded) > MAX_LISTED:
@@ -359,7 +359,7 @@ def measure_name(rows: _Rows, row: int) -> tuple[str, str]:
         return LANGUAGE_MODELLING, "loss"
     if capability.lower() in _LM and plain in ("bits_per_byte", "bpb"):
         return LANGUAGE_MODELLING, "bits_per_byte"
-    return capability or tr("score"), metric or (header if header in ("accuracy", "acc") else "score")
+    return capability or "score", metric or (header if header in ("accuracy", "acc") else "score")
 
 
 def split_name(name: str) -> tuple[str, str]:

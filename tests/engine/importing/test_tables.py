@@ -176,7 +176,7 @@ def test_a_bad_table_is_one_sentence(tmp_path: Path, text: str, words: str) -> N
 
 def test_a_mistyped_column_is_not_a_capability(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'n_params'"):
-        read([write_wide(tmp_path / "t.csv")], {"n_parms": "params"})
+        read([write_wide(tmp_path / "t.csv")], {"n_param": "params"})
     with pytest.raises(InputError, match="no column 'nowhere'"):
         read([write_wide(tmp_path / "t.csv")], {"arc/acc": "nowhere"})
 
