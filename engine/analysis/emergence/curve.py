@@ -98,7 +98,7 @@ class Curve:
 
     def size(self, x: float) -> float:
         """The size at ``x``."""
-        return float(10 ** (-x if self.mirrored else x))
+        return float(f"{10 ** (-x if self.mirrored else x):.12g}")
 
     def score(self, y: float) -> float:
         """The score as it was given, at ``y``."""
