@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.forecasting import TOKEN_FIELDS, observations
-from engine.i18n import tr
+from engine.i18n import language, tr
 from engine.store import mutations
 
 if TYPE_CHECKING:
@@ -47,8 +47,31 @@ def fit_study(store: "Store", study_id: str) -> dict[str, Any] | None:
     return document
 
 
+def law_in_words(reader: "Reader", study_id: str) -> dict[str, Any] | None:
+    """The law as it is kept; where it was fitted under another language, its words are made again by the same fit."""
+    document = reader.law(study_id)
+    if document is None or document.get("language", language()) == language():
+        return document
+    return _said_again(reader, study_id, document["form"], language(), json.dumps(document["params"])) or document
+
+
+_again: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
+def _said_again(reader: "Reader", study_id: str, *key: str) -> dict[str, Any] | None:
+    if (study_id, *key) not in _again:
+        try:
+            documents = _documents(reader, study_id, observations(reader, study_id))
+        except InputError:
+            return None
+        for document in documents:
+            _again[study_id, document["form"], *key[1:]] = document
+    return _again.get((study_id, *key))
+
+
 def _keep(store: "Store", study_id: str, document: dict[str, Any]) -> None:
-    store.writer.call(lambda conn: mutations.save_law(conn, study_id, document["form"], document)).result()
+    said = document | {"language": language()}
+    store.writer.call(lambda conn: mutations.save_law(conn, study_id, said["form"], said)).result()
 
 
 def _documents(reader: "Reader", study_id: str, runs: "list[Observation]") -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from engine.figures.model import Floats
 from engine.figures.ticks import format_parameter
 from engine.figures.words import size_of
 from engine.store import Reader, RunRow
+from engine.study_laws import law_in_words
 
 Document = dict[str, Any]
 
@@ -69,7 +70,7 @@ def evaluate(params: Document, sizes: Floats) -> Floats:
 
 def law_of(reader: Reader, study_id: str, runs: Sequence[RunRow], convention: str) -> Law | None:
     """The stored law, or None. Under the other count of parameters the same fit is made again from the same runs."""
-    document = reader.law(study_id)
+    document = law_in_words(reader, study_id)
     if document is None or document.get("params", {}).keys() != {"E", "A", "alpha"}:
         return None
     if document.get("convention", "non-embedding") != convention:

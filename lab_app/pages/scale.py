@@ -12,6 +12,7 @@ from engine.figures.builders import TITLES, available, build
 from engine.figures.ticks import format_number
 from engine.figures.words import metric_title
 from engine.i18n import mark, tr
+from engine.study_laws import law_in_words
 from lab_app import law_words, words
 from lab_app.context import Context
 from lab_app.models.catalog import Catalog
@@ -123,7 +124,7 @@ class ScalePage(Page):
             shown.more = available(reader, study)
             try:
                 shown.figure = build(reader, name, study, **options)
-                shown.law = reader.law(study) if metric == LOSS else None
+                shown.law = law_in_words(reader, study) if metric == LOSS else None
                 if shown.law is not None:
                     shown.residuals = build(reader, "residuals", study, convention=convention)
             except KnownError as error:
