@@ -21,6 +21,7 @@ from rich.table import Table
 
 from engine.cli_emergence import emergence
 from engine.cli_fit import fit
+from engine.cli_forecast import advise, forecast_app
 from engine.cli_import import import_results
 from engine.errors import InputError, KnownError, ResourceError
 from engine.events import RunState
@@ -42,6 +43,8 @@ export_app = typer.Typer(help="Write figures, tables, models and studies to file
 app.add_typer(export_app, name="export")
 app.command()(emergence)
 app.command()(fit)
+app.command()(advise)
+app.add_typer(forecast_app, name="forecast")
 app.command("import")(import_results)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY|FILE.toml", help="A built-in study or a study file.")]

@@ -100,6 +100,8 @@ def _start(runs: Sequence[RunSpec]) -> float:
 
 def disk_bytes(runs: Sequence[RunSpec]) -> int:
     """Bytes that the files of all runs take, the larger of two checkpoints being there twice for a moment."""
+    if runs[0].kind == "simulate":
+        return 0  # nothing is trained
     kept = sum(run.n_params * (CHECKPOINT_BYTES_PER_PARAM + 4) for run in runs)
     return kept + max(run.n_params for run in runs) * CHECKPOINT_BYTES_PER_PARAM
 

@@ -62,6 +62,7 @@ def make_forecast(
     lr_scaled: bool | None = None,
     converged: bool | None = None,
     rng_seed: int = 0,
+    n_draws: int = N_DRAWS,
     now: float | None = None,
 ) -> dict[str, Any]:
     """The sealed document. ``act`` is 1 where a study's second act waits for it, 0 where a person asked.
@@ -70,7 +71,7 @@ def make_forecast(
         InputError: fewer than three sizes are trained, or a target is one of them.
     """
     _check(observed, targets)
-    law = fit_law(observed, level, lr_scaled=lr_scaled, converged=converged, rng_seed=rng_seed)
+    law = fit_law(observed, level, lr_scaled=lr_scaled, converged=converged, rng_seed=rng_seed, n_draws=n_draws)
     levels = sorted({*LEVELS, level})
     predictions = _of_loss(law, targets, levels)
     for key in sorted({key for run in observed for key in run.scores} - {MODEL_LOSS}):
