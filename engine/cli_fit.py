@@ -24,7 +24,7 @@ def fit(
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, max=100_000, help="Resamples.")] = 4000,
     level: Annotated[float, typer.Option("--level", help="Of the intervals.")] = 0.9,
     resample: Annotated[
-        str, typer.Option("--resample", help="pairs, noise, or auto: pairs with five points a parameter.")
+        str, typer.Option("--resample", help="pairs, noise, or auto: pairs from twenty points a parameter.")
     ] = "auto",
     exclude_highest: Annotated[
         int, typer.Option("--exclude-highest", min=0, metavar="K", help="Leave the K highest losses out.")

@@ -175,7 +175,7 @@ def test_ten_million_rows_are_refused_at_once(tmp_path: Path, capsys: pytest.Cap
     pa.csv.write_csv(pa.table({"N": np.resize(np.arange(1, 1001), n), "L": np.full(n, 2)}), tmp_path / "log.csv")
     began = time.perf_counter()
     assert "more than 100,000 rows" in refused(capsys, tmp_path / "log.csv", "--form", "power-law-n")
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 30
 
 
 def test_many_points_get_fewer_resamples_and_say_so(

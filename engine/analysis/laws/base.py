@@ -75,7 +75,7 @@ class Points:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to fit. ``resample`` is ``pairs``, ``noise``, or ``auto``: pairs where there are five points a parameter."""
+    """How to fit. ``resample`` is ``pairs``, ``noise``, or ``auto``: pairs from twenty points a parameter."""
 
     n_bootstrap: int = 4000
     level: float = 0.9

@@ -12,8 +12,12 @@ from engine.analysis.laws.resample import noise_draws, optimum, pair_draws
 from engine.analysis.laws.result import LawFit, covers_text
 from engine.i18n import tr
 
-POINTS_PER_PARAMETER = 5
-"""With fewer different settings for each parameter, resampled pairs lose whole sizes: noise is drawn instead."""
+POINTS_PER_PARAMETER = 20
+"""With fewer different settings for each parameter the noise is drawn, not the pairs.
+
+Measured on 200 synthetic sets, 90% intervals: of 60 points and five parameters, pairs hold the truth in 91 to 98%,
+noise in 88 to 93%; of 120, pairs in 90 to 93%. With far fewer points, resampled pairs lose whole sizes.
+"""
 MOST_WORK = 1.0e7
 """Points times resamples: 4,000 of 245 points take 1.0e6 and a few seconds. Beyond it fewer resamples are drawn."""
 FEWEST_RESAMPLES = 100

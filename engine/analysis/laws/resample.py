@@ -20,7 +20,9 @@ from engine.analysis.laws.solver import HUBER_DELTA, Solution, huber, solve
 
 _CHUNK = 2_000_000
 """Points times resamples whose weights are held at a time."""
-_SOLVED_STARTS = 64
+_GRID_STARTS = 32
+_FINISHED_STARTS = 24
+"""Of the starts, the best of the grid that are followed, and the lowest that are followed to the end."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def optimum(model: LawModel, y: Floats, delta: float = HUBER_DELTA) -> Optimum:
         grid = model.grid()
         pool = np.concatenate([starts, grid])
         order = np.argsort(_objectives(model, y, grid, delta))
-        starts = np.concatenate([starts, grid[order[:_SOLVED_STARTS]]])
-    found = solve(model, y, starts, delta=delta)
+        starts = np.concatenate([starts, grid[order[:_GRID_STARTS]]])
+    found = solve(model, y, starts, delta=delta, keep=_FINISHED_STARTS)
     best = int(found.objective.argmin())
     return Optimum(
         theta=found.theta[best],

@@ -65,10 +65,12 @@ def solve(
     delta: float = HUBER_DELTA,
     max_iter: int = 200,
     widen: bool = True,
+    keep: int | None = None,
 ) -> Solution:
     """Minimise the summed Huber loss from each start.
 
-    ``log_loss`` is (n,) or one row per start (B, n); ``weights`` (B, n) count how often a point was drawn.
+    ``log_loss`` is (n,) or one row per start (B, n); ``weights`` (B, n) count how often a point was drawn. With
+    ``keep``, for starts of one and the same problem, only that many of the lowest go on after the widened deltas.
     """
     n_starts = len(starts)
     per_chunk = max(1, _CHUNK // max(1, log_loss.shape[-1]))
@@ -80,6 +82,9 @@ def solve(
         theta = starts[rows].copy()
         for factor in _WIDENING if widen else ():
             theta = _descend(model, y, theta, w, delta * factor, max_iter // 4, 1e-4).theta
+        if keep is not None:
+            assert y.ndim == 1 and w is None, "starts of one problem"
+            theta = theta[np.argsort(_total(model, y, theta, w, delta))[:keep]]
         parts.append(_descend(model, y, theta, w, delta, max_iter, 1e-13))
     return Solution(
         theta=np.concatenate([p.theta for p in parts]),

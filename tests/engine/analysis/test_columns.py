@@ -115,8 +115,8 @@ def test_ten_million_rows_are_quick(tmp_path: Path) -> None:
     began = time.perf_counter()
     found = read_columns(tmp_path / "long.csv", (SIZE, LOSS))
     assert found.n_rows == n and found["n_params"].sum() == sizes.sum()
-    assert time.perf_counter() - began < 15
+    assert time.perf_counter() - began < 45
     began = time.perf_counter()
     with pytest.raises(InputError, match="more than 100,000 rows"):
         read_columns(tmp_path / "long.csv", (SIZE, LOSS), max_rows=100_000)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 15
