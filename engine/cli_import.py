@@ -35,7 +35,7 @@ def import_results(
 
     found = read(files, parse_names(columns), parse_sizes(size or []))
     as_study(found, name, title)  # what is missing is said before a home is opened or made
-    with Lab.open(home) as lab:
+    with Lab.open(home) as lab, Console(stderr=True).status(tr("Importing and fitting…")):
         kept = keep(lab.store, found, name, title)
         document = _document(lab, kept.study_id, kept.added, found)
     if as_json:

@@ -6,6 +6,6 @@ file is executed or unpickled, and how much is read is bounded.
 
 from engine.importing.found import Found, FoundRun, parse_size
 from engine.importing.reading import Look, look, read
-from engine.importing.storing import Kept, keep
+from engine.importing.storing import Kept, fit_law, keep
 
-__all__ = ["Found", "FoundRun", "Kept", "Look", "keep", "look", "parse_size", "read"]
+__all__ = ["Found", "FoundRun", "Kept", "Look", "fit_law", "keep", "look", "parse_size", "read"]

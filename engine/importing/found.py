@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InputError
+from engine.figures.ticks import format_count
 from engine.i18n import tr
 from engine.study import ImportedFile, Scalar
 
@@ -22,7 +24,7 @@ MAX_RUNS = 2_000
 MAX_POINTS = 2_000_000
 """Points of all curves together; written in some seconds."""
 MAX_BUDGETS = 8
-"""Amounts of training data told apart in the figures; more are one group."""
+"""Amounts of training data told apart in the figures; more are told by the half decade."""
 _LARGEST = 10**18
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 _SIZE = re.compile(r"(\d[\d.,_ ]*(?:[eE][+-]?\d+)?)\s*([kKmMbBgGtT]?)")
@@ -231,10 +233,18 @@ def _tell_budgets(runs: list[FoundRun]) -> tuple[list[FoundRun], int]:
     apart = len({run.tokens for run in runs}) <= MAX_BUDGETS
 
     def told(run: FoundRun) -> FoundRun:
-        budget: Scalar = (run.tokens or 0) if apart else "various"
+        budget: Scalar = (run.tokens or 0) if apart else _half_decade(run.tokens)
         return replace(run, variant={**run.variant, "training.tokens": budget})
 
     return [told(run) for run in runs], most
+
+
+def _half_decade(tokens: int | None) -> str:
+    """Where there is a budget to each run: the half decade it lies in, so that a figure has a few groups."""
+    if not tokens:
+        return "?"
+    low = math.floor(2 * math.log10(tokens))
+    return f"{format_count(10 ** (low / 2))} to {format_count(10 ** ((low + 1) / 2))}"
 
 
 def size_warnings(runs: Sequence[FoundRun]) -> list[str]:

@@ -36,22 +36,26 @@ class Kept:
     law: dict[str, Any] | None
 
 
-def keep(store: "Store", found: Found, name: str = "", title: str = "") -> Kept:
-    """Put the runs into the store as finished ones and fit what can be fitted to them.
+def keep(store: "Store", found: Found, name: str = "", title: str = "", *, fit: bool = True) -> Kept:
+    """Put the runs into the store as finished ones and, unless told not to, fit what can be fitted to them.
 
     Raises:
         InputError: the size of a run is not known, or ``name`` is no name of a study.
         ResourceError: the disk is full; nothing was written.
     """
-    from engine.results import finish_study
-
     study, specs = as_study(found, name, title)
     study_id, added = store.writer.call(lambda conn: _insert(conn, study, specs, found.runs)).result()
-    law = store.reader().law(study_id)
-    if added:
-        with contextlib.suppress(InputError):  # results that no law can be fitted to are still results
-            law = finish_study(store, study_id)
-    return Kept(study_id, added, law)
+    if added and fit:
+        fit_law(store, study_id)
+    return Kept(study_id, added, store.reader().law(study_id))
+
+
+def fit_law(store: "Store", study_id: str) -> None:
+    """Fit the laws that the imported runs can carry and keep them; results that carry none are still results."""
+    from engine.results import finish_study
+
+    with contextlib.suppress(InputError):
+        finish_study(store, study_id)
 
 
 def as_study(found: Found, name: str = "", title: str = "") -> tuple[StudySpec, list[RunSpec]]:

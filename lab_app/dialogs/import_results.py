@@ -126,11 +126,8 @@ class ImportDialog(QDialog):
         self.column_page.setLayout(column(self.column_form, None, margins=(10, 10, 10, 10)))
         self.notes_page.setLayout(column(self.notes, None, margins=(10, 10, 10, 10)))
         for page in (scrolled(self.column_page), self.table, scrolled(self.notes_page)):
-            self.tabs.addTab(frame("plain", column(page, margins=(4, 4, 4, 4))), "")
+            self.tabs.addTab(frame("plain", column(page, margins=(1, 1, 1, 1))), "")
         self.tabs.setTabText(1, tr("Runs"))
-        header = self.table.horizontalHeader()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         form = QFormLayout()
         form.addRow(tr("Title"), self.title)
         form.addRow(tr("Short name"), self.name)
@@ -161,6 +158,9 @@ class ImportDialog(QDialog):
                 Column(tr("Curves"), lambda run: str(len(run.curves)), number=True),
             ]
         )
+        header = self.table.horizontalHeader()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if local_paths(event):
@@ -240,6 +240,8 @@ class ImportDialog(QDialog):
         self._ask_sizes()
         self._show_tabs()
         self.take.setEnabled(self.found is not None)
+        if self.choose.hasFocus() and self.found is not None:
+            self.take.setFocus()
         self._say("" if looked.problem is None else str(looked.problem), bad=looked.problem is not None)
 
     def _make_meanings(self, looked: "Look") -> None:
@@ -324,11 +326,11 @@ class ImportDialog(QDialog):
         def work() -> "Kept":
             from engine.importing import keep, read
 
-            return keep(store, read(paths, columns, sizes), name, title)
+            return keep(store, read(paths, columns, sizes), name, title, fit=False)
 
         self._busy = True
         self.take.setEnabled(False)
-        self._say(tr("Importing and fitting…"))
+        self._say(tr("Importing…"))
         self._context.jobs.run(work, self._kept, self._failed)
 
     def _typed_sizes(self) -> dict[str, int]:
@@ -345,7 +347,16 @@ class ImportDialog(QDialog):
 
     def _kept(self, kept: "Kept") -> None:
         self._busy = False
-        self._context.operations.changed.emit(kept.study_id)
+        changed, store = self._context.operations.changed, self._context.lab.store
+        changed.emit(kept.study_id)
+        if kept.added:  # L(N, D) with its intervals takes up to a minute: the study is shown, its law comes later
+
+            def work() -> None:
+                from engine.importing import fit_law
+
+                fit_law(store, kept.study_id)
+
+            self._context.jobs.run(work, lambda _: changed.emit(kept.study_id), self._context.operations.report)
         self.imported.emit(kept.study_id, kept.added)
         self.accept()
 

@@ -71,6 +71,7 @@ def test_a_table_is_imported_with_a_column_said_by_hand(desk: Desk, wide: Path) 
     assert desk.window.page_name == "scale"
     assert desk.scale.heading.text() == "Their ladder (imported)"
     assert [run.n_params for run in desk.runs()] == list(SIZES)
+    desk.until(lambda: desk.scale.shown.law is not None)  # the fit goes on after the dialog is closed
     assert desk.scale.shown.law["params"]["alpha"] == pytest.approx(0.25, rel=0.02)
     desk.do("show_capability")
     desk.settle()

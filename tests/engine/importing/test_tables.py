@@ -186,3 +186,9 @@ def test_a_table_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest
     rows = "\n".join(f"{n},3.0" for n in range(1, 1200))
     with pytest.raises(InputError, match="more than 1,000 rows"):
         read([table(tmp_path, "n_params,loss\n" + rows)])
+
+
+def test_many_budgets_of_tokens_are_told_by_the_half_decade(tmp_path: Path) -> None:
+    rows = "".join(f"{1_000_000 * (1 + i % 3)},{2_000_000_000 + i * 1_000_000_000},{3 - i / 100}\n" for i in range(12))
+    runs = read([table(tmp_path, "N,D,loss\n" + rows)]).runs
+    assert {run.variant["training.tokens"] for run in runs} == {"1B to 3.16B", "3.16B to 10B", "10B to 31.6B"}
