@@ -123,12 +123,25 @@ class Decoder(nn.Module):
         self.compute_dtype = torch.float32
         self.attention: str | None = None
         d_model = int(shape["d_model"])
-        self.embedding = nn.Parameter(torch.empty(int(shape["vocab_size"]), d_model))
+        self.add_ends(shape)
         self.blocks = nn.ModuleList(Block(shape, multipliers) for _ in range(int(shape["n_layers"])))
         self.norm = RMSNorm(d_model, float(shape["norm_eps"]))
         cos, sin = rotary_tables(self.context, int(shape["head_dim"]), float(shape["rope_theta"]))
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
+
+    def add_ends(self, shape: Mapping[str, Any]) -> None:
+        """Make the parameters between data and residual stream; the first of the model."""
+        self.embedding = nn.Parameter(torch.empty(int(shape["vocab_size"]), int(shape["d_model"])))
+
+    def initialise_ends(self, generator: torch.Generator, base_width: int) -> None:
+        """Draw them anew."""
+        self.embedding.normal_(std=EMBEDDING_GAIN * base_width**-0.5, generator=generator)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The residual stream before the first layer, (batch, t, d_model) in ``compute_dtype``."""
+        # Looked up in float32: the gradient of a common token sums over hundreds of places.
+        return F.embedding(tokens, self.embedding).to(self.compute_dtype)
 
     def configure(self, *, compute_dtype: torch.dtype | None = None, attention: str | None = None) -> "Decoder":
         """Set how the forward pass computes; never changes a weight. Returns the model."""
@@ -142,8 +155,7 @@ class Decoder(nn.Module):
     def hidden(self, tokens: Tensor) -> list[Tensor]:
         """The residual stream after the embedding and after each layer: n_layers + 1 of (batch, t, d_model)."""
         t = tokens.shape[1]
-        # Looked up in float32: the gradient of a common token sums over hundreds of places.
-        x = F.embedding(tokens, self.embedding).to(self.compute_dtype)
+        x = self.embed(tokens)
         cos, sin = self.rope_cos[:t].to(x.dtype), self.rope_sin[:t].to(x.dtype)
         attention = self.attention or usual_implementation(x.device.type, x.dtype, t)
         bias = causal_bias(t, x.device, x.dtype) if attention == "written" else None
@@ -185,7 +197,7 @@ def initialise(model: Decoder, seed: int, base_width: int) -> Decoder:
     """Normal weights, a function of ``seed`` alone: hidden matrices with std 1 / sqrt(fan_in), embeddings with
     ``EMBEDDING_GAIN`` / sqrt(base_width)."""
     generator = torch.Generator().manual_seed(seed)
-    model.embedding.normal_(std=EMBEDDING_GAIN * base_width**-0.5, generator=generator)
+    model.initialise_ends(generator, base_width)
     for block in model.blocks:
         assert isinstance(block, Block)
         for matrix in block.matrices():

@@ -25,6 +25,8 @@ from engine.study import Scalar, TableSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from engine.families._decoder import Decoder, Multipliers
+
 NORM_EPS = 1e-5
 BASE_LAYERS = 2
 """Depth at which the residual multiplier is 1: that of the smallest models of the ladder."""
@@ -167,7 +169,20 @@ class Gpt(Family):
         return int(shape["d_model"])
 
     def build(self, shape: Shape, seed: int, *, training: TrainingHints | None = None) -> "nn.Module":
-        from engine.families._decoder import Decoder, Multipliers, initialise
+        from engine.families._decoder import initialise
+
+        multipliers, base_width = self.multipliers(shape, training)
+        return initialise(self.decoder(shape, multipliers), seed, base_width)
+
+    def decoder(self, shape: Shape, multipliers: "Multipliers") -> "Decoder":
+        """The model before its weights are drawn."""
+        from engine.families._decoder import Decoder
+
+        return Decoder(shape, multipliers)
+
+    def multipliers(self, shape: Shape, training: TrainingHints | None) -> "tuple[Multipliers, int]":
+        """What the learning-rate rule asks of the forward pass, and the width at which nothing is scaled."""
+        from engine.families._decoder import Multipliers
 
         head_dim = int(shape["head_dim"])
         attention, residual, output = head_dim**-0.5, 1.0, 1.0
@@ -178,7 +193,7 @@ class Gpt(Family):
             base_width = training.base_width
             output = base_width / int(shape["d_model"])
             residual = BASE_LAYERS / int(shape["n_layers"]) if shape["depth_scaling"] else 1.0
-        return initialise(Decoder(shape, Multipliers(attention, residual, output)), seed, base_width)
+        return Multipliers(attention, residual, output), base_width
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean cross-entropy in nats per token of ``inputs`` and ``targets``, int64 (batch, t); -100 is left out."""

@@ -113,12 +113,17 @@ class SparseParityItems(Stream):
 
     def _of_subtask(self, subtask: int, split: Split, rng: np.random.Generator, n: int) -> Items:
         share = {"train": 1.0, "validation": self.validation_fraction, "ood": 1.0}[split]
-        found = np.zeros((0, self.item_length), np.int64)
+        found = np.zeros((0, self.bits), np.int8)
         while len(found) < n:
             strings = self._strings(rng, int(1.2 * n / share) + 16, ood=split == "ood")
-            drawn = self.answered(np.full(len(strings), subtask), strings)
-            found = np.concatenate([found, drawn[self.split_of(drawn) == _WANTED[split]]])
-        return found[:n]
+            where = self._split(np.full(len(strings), subtask), strings)
+            found = np.concatenate([found, strings[where == _WANTED[split]]])
+        return self.answered(np.full(n, subtask), found[:n])
+
+    def _split(self, subtask: NDArray[np.int64], strings: NDArray[np.int8]) -> NDArray[np.int8]:
+        """``split_of`` for questions that are not made into items."""
+        held_out = _hash(subtask, strings) < np.uint64(self.validation_fraction * 2.0**64)
+        return np.where(self._lopsided(strings), 2, held_out).astype(np.int8)
 
     def _strings(self, rng: np.random.Generator, n: int, *, ood: bool) -> NDArray[np.int8]:
         """(n, bits) of 0 and 1: even, or each string mostly of one of the two."""
@@ -129,13 +134,15 @@ class SparseParityItems(Stream):
 
     def is_ood(self, items: Items) -> NDArray[np.bool_]:
         """Whether at least three quarters of the bits are equal."""
-        lopsided: NDArray[np.bool_] = 2 * np.abs(2 * items[:, 1:-1].sum(axis=1) - self.bits) >= self.bits
-        return lopsided
+        return self._lopsided(items[:, 1:-1])
 
     def key(self, items: Items) -> NDArray[np.uint64]:
-        """Of subtask and string; the string in bytes, which is four times as fast."""
-        packed = np.packbits(items[:, 1:-1].astype(np.uint8), axis=1)
-        return hash_rows(np.concatenate([items[:, :1], packed], axis=1))
+        """Of subtask and string."""
+        return _hash(items[:, 0], items[:, 1:-1])
+
+    def _lopsided(self, strings: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        ones = strings.sum(axis=1, dtype=np.int64)
+        return np.asarray(2 * np.abs(2 * ones - self.bits) >= self.bits, np.bool_)
 
     def n_items(self, split: Split) -> int:
         """Subtasks times strings; how many of them the hash holds out is known but for the sampling of a hash."""
@@ -165,6 +172,12 @@ class SparseParityItems(Stream):
         looked_at = self.subsets[int(tokens[0])]
         string = "".join(f"[{bit}]" if place in looked_at else str(bit) for place, bit in enumerate(tokens[1:-1]))
         return f"{int(tokens[0]) + 1}: {string} = {int(tokens[-1])}"
+
+
+def _hash(subtask: NDArray[np.int64], strings: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
+    """(n,) of subtask and string; the string in bytes, which is four times as fast."""
+    packed = np.packbits(strings.astype(np.uint8, copy=False), axis=1)
+    return hash_rows(np.concatenate([subtask[:, None], packed], axis=1))
 
 
 def _subsets(spec: SparseParitySpec) -> NDArray[np.int64]:
