@@ -82,7 +82,8 @@ def main() -> int:
     print(f"           standard errors {model.public(found.theta).std(axis=0, ddof=1)} of A, B, alpha, beta, E")
     seconds = against_scipy(model, y, best, weights, found.objective)
     print(f"ratio of CPU: {seconds * options.resamples / cpu:.0f}x scipy, grid of starts included")
-    return 0 if total < PROMISE_SECONDS else 1
+    # One thread: its CPU time is what it takes on a machine with nothing else to do.
+    return 0 if cpu < PROMISE_SECONDS else 1
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from engine.analysis.laws.base import (
 )
 from engine.analysis.laws.models import PowerSum, power_sum
 from engine.analysis.laws.parametric import ParametricForm
-from engine.analysis.laws.repeated import RepeatedData
+from engine.analysis.laws.repeated import MAX_REPEAT, RepeatedData
 from engine.analysis.laws.resample import optimum
 from engine.analysis.laws.result import LawFit
 from engine.errors import InputError
@@ -90,6 +90,15 @@ class DataConstrained(ParametricForm):
         if once.sum() < FEWEST_SINGLE or not varied:
             once = np.ones(len(points), dtype=np.bool_)
         return optimum(replace(plain, x=plain.x[once]), np.log(points["loss"][once])).theta
+
+    def warnings(self, fit: LawFit, points: Points) -> list[str]:
+        found = super().warnings(fit, points)
+        for name in ("R_D", "R_N"):
+            if fit.interval[name][1] > 0.9 * MAX_REPEAT:
+                found.append(
+                    tr("{name} has no upper bound: these runs do not show repetition losing worth.", name=name)
+                )
+        return found
 
     def extras(self, fit: LawFit, points: Points) -> dict[str, Any]:
         r_d = fit.params["R_D"]

@@ -172,6 +172,9 @@ class IsoFlop(Form):
 
     def _warnings(self, points: Points, found: list[Budget], used: list[Budget], minima: list[float]) -> list[str]:
         warnings = []
+        alone = len(points) - sum(len(b.members) for b in found)
+        if alone:
+            warnings.append(tr("{n} runs share their compute with fewer than two other sizes: not used.", n=alone))
         left_out = [b.compute for b in found if b not in used]
         if left_out:
             shown = ", ".join(f"{c:.3g}" for c in left_out)

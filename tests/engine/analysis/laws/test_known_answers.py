@@ -81,6 +81,8 @@ def test_data_constrained_needs_repeats_and_unique_tokens() -> None:
     n_params, tokens = cloud(np.random.default_rng(0), 30)
     once = points(n_params=n_params, tokens=tokens, epochs=np.ones(30))
     form = forms["data-constrained"]
+    mild = points(n_params=n_params, tokens=tokens, epochs=np.resize([1.0, 1.0, 2.0], 30))
+    assert any("no upper bound" in w for w in form.fit(form.prepare(mild), FEW).warnings)
     with pytest.raises(InputError, match="No run repeats"):
         form.fit(form.prepare(once), FEW)
     with pytest.raises(InputError, match="unique tokens or of epochs"):
