@@ -39,6 +39,8 @@ class DataStep(base.Step):
         self.group.setLayout(column(row(self.label, self.source, None), self.form_box, spacing=10))
         self.preview_group.setLayout(column(row(self.look, self.said), self.preview))
         self.setLayout(column(self.group, self.preview_group, None, spacing=12))
+        self._drawn: base.Table | None = None
+        """How a study that trains nothing draws its results: it has no source to choose, and is kept as it is."""
         self._quiet = True
         self.source.currentIndexChanged.connect(lambda _: self._chosen())
         self.look.clicked.connect(lambda _: self._preview())
@@ -48,13 +50,17 @@ class DataStep(base.Step):
     def load(self, table: base.Table) -> None:
         self._quiet = True
         data = dict(table.get("data", {}))
-        self.source.setCurrentIndex(max(0, self.source.findData(data.pop("source", "python-text"))))
-        self._make_form(data)
+        self._drawn = data if table.get("kind") == "simulate" else None
+        for group in (self.group, self.preview_group):
+            group.setVisible(self._drawn is None)
+        source = data.get("source", "python-text")
+        self.source.setCurrentIndex(max(0, self.source.findData(source)))
+        self._make_form({} if self._drawn else {k: v for k, v in data.items() if k != "source"})
         self._quiet = False
 
     def store(self, table: base.Table) -> None:
         assert self.form is not None
-        table["data"] = {"source": self.source.currentData(), **self.form.values()}
+        table["data"] = self._drawn or {"source": self.source.currentData(), **self.form.values()}
 
     def _chosen(self) -> None:
         if not self._quiet:

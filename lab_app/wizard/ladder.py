@@ -70,6 +70,8 @@ class LadderStep(base.Step):
         self.model_group, self.ladder_group = QGroupBox(), QGroupBox()
         self._lay_out()
         self._table: base.Table = {}
+        self._drawn: base.Table | None = None
+        """The law of a study that trains nothing: it has no family to choose, and is kept as it is."""
         self._quiet = True
         self._soon = QTimer(self, singleShot=True, interval=PREVIEW_MS)
         self._soon.timeout.connect(self._preview)
@@ -84,8 +86,11 @@ class LadderStep(base.Step):
         self._quiet = True
         self._table = table
         model = dict(table.get("model", {}))
-        self.family.setCurrentIndex(max(0, self.family.findData(model.pop("family", "gpt"))))
-        self._make_form(model)
+        self._drawn = model if table.get("kind") == "simulate" else None
+        self.model_group.setVisible(self._drawn is None)
+        family = model.get("family", "gpt")
+        self.family.setCurrentIndex(max(0, self.family.findData(family)))
+        self._make_form({} if self._drawn else {k: v for k, v in model.items() if k != "family"})
         ladder = table.get("ladder", {})
         self.sizes.setText(", ".join(words.count(size) if _exact(size) else f"{size}" for size in ladder["sizes"]))
         self.seeds.setValue(len(ladder.get("seeds", [0])))
@@ -94,7 +99,7 @@ class LadderStep(base.Step):
 
     def store(self, table: base.Table) -> None:
         assert self.form is not None
-        table["model"] = {"family": self.family.currentData(), **self.form.values()}
+        table["model"] = self._drawn or {"family": self.family.currentData(), **self.form.values()}
         ladder: dict[str, Any] = dict(table.get("ladder", {}))
         ladder["sizes"] = parse_sizes(self.sizes.text())
         if len(ladder.get("seeds", ())) != self.seeds.value():

@@ -96,7 +96,9 @@ class TrainingStep(base.Step):
         options = {use["name"]: use for use in table.get("capabilities", ())}
         # Those of the table in its order: another order would be another study.
         order = [*(name for name in options if name in self.boxes), *(n for n in self.boxes if n not in options)]
-        table["capabilities"] = [options.get(n, {"name": n}) for n in order if self.boxes[n].isChecked()]
+        chosen = [options.get(n, {"name": n}) for n in order if self.boxes[n].isChecked()]
+        if chosen or "capabilities" in table:  # a study that measures nothing is not made to spell that out
+            table["capabilities"] = chosen
 
     def _edited(self) -> None:
         if not self._quiet:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time as clock
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FEWEST_SIZES = 3
 N_DRAWS = 1000
 MODEL_LOSS = ("language-modelling", "loss")
+BITS = ("language-modelling", "bits_per_byte")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,15 @@ def make_forecast(
     _check(observed, targets)
     law = fit_law(observed, level, lr_scaled=lr_scaled, converged=converged, rng_seed=rng_seed, n_draws=n_draws)
     levels = sorted({*LEVELS, level})
-    predictions = _of_loss(law, targets, levels)
+    predictions = [[found] for found in _of_loss(law, targets, levels, MODEL_LOSS)]
     for key in sorted({key for run in observed for key in run.scores} - {MODEL_LOSS}):
-        for index, found in enumerate(_of_score(observed, targets, key, levels, rng_seed)):
+        if key == BITS and all(key in run.scores for run in observed):
+            # Bits per byte fall like the loss, to a floor: a straight line would run through it.
+            of_bits = [replace(run, loss=run.scores[key][0]) for run in observed]
+            more = _of_loss(fit_law(of_bits, level, rng_seed=rng_seed, n_draws=n_draws), targets, levels, key)
+        else:
+            more = _of_score(observed, targets, key, levels, rng_seed)
+        for index, found in enumerate(more):
             predictions[index].append(found)
     time = clock.time() if now is None else now
     document = {
@@ -166,14 +173,16 @@ def _check(observed: Sequence[Observation], targets: Sequence[Target]) -> None:
             )
 
 
-def _of_loss(law: LawFit, targets: Sequence[Target], levels: Sequence[float]) -> list[list[dict[str, Any]]]:
-    """For each target a list with its forecast of the loss."""
+def _of_loss(
+    law: LawFit, targets: Sequence[Target], levels: Sequence[float], key: tuple[str, str]
+) -> list[dict[str, Any]]:
+    """One forecast of the law's loss per target."""
     predictions = []
     for target in targets:
         at = [target.n_params_non_embedding, target.tokens][: max(1, len(law.variables))]
         draws = np.log(law.draws([at], new_runs=target.runs)[:, 0])
         value = law.predict(at if len(at) > 1 else at[0])[0]
-        predictions.append([_prediction(*MODEL_LOSS, law.form, "log", value, draws, levels)])
+        predictions.append(_prediction(*key, law.form, "log", value, draws, levels))
     return predictions
 
 
