@@ -23,8 +23,8 @@ def coverage(form: ParametricForm, truth: dict[str, float], draw: object) -> dic
 @pytest.mark.timeout(1200)
 def test_of_loss_against_parameters_and_tokens() -> None:
     def draw(rng: np.random.Generator) -> object:
-        n_params, tokens = cloud(rng, 120)
-        return points(rng.normal(0, 0.01, 120), n_params=n_params, tokens=tokens)
+        n_params, tokens = cloud(rng, 240)
+        return points(rng.normal(0, 0.01, 240), n_params=n_params, tokens=tokens)
 
     form = forms["chinchilla"]
     assert isinstance(form, ParametricForm)
