@@ -16,7 +16,7 @@ POINTS_PER_PARAMETER = 20
 """With fewer different settings for each parameter the noise is drawn, not the pairs.
 
 Measured on 200 synthetic sets, 90% intervals: of 60 points and five parameters, pairs hold the truth in 91 to 98%,
-noise in 88 to 93%; of 120, pairs in 90 to 93%. With far fewer points, resampled pairs lose whole sizes.
+noise in 88 to 93%; of 120, pairs in 90 to 96%. With far fewer points, resampled pairs lose whole sizes.
 """
 MOST_WORK = 1.0e7
 """Points times resamples: 4,000 of 245 points take 1.0e6 and a few seconds. Beyond it fewer resamples are drawn."""
