@@ -13,12 +13,8 @@ if TYPE_CHECKING:
     from engine.capabilities.base import ModelUnderTest
     from engine.sources.base import Prepared
 
-PLACES = (
-    mark("Accuracy of digit 1, the carry"), mark("Accuracy of digit 2"), mark("Accuracy of digit 3"),
-    mark("Accuracy of digit 4"), mark("Accuracy of digit 5"), mark("Accuracy of digit 6"),
-    mark("Accuracy of digit 7"), mark("Accuracy of digit 8"), mark("Accuracy of digit 9"),
-)  # fmt: skip
-"""Titles by place of the sum, most significant first; the source makes sums of at most nine digits."""
+MAX_PLACES = 9
+"""Digits of the longest sum that the source makes."""
 
 
 @capabilities.register("addition")
@@ -35,7 +31,10 @@ class Addition(Capability):
     Spec = ItemsSpec
     metrics = (
         *answer_metrics(),
-        *(Metric(f"digit_{i + 1}", title, True, "threshold") for i, title in enumerate(PLACES)),
+        *(
+            Metric(f"digit_{i}", mark("Accuracy of digit {number} of the sum"), True, "threshold", number=i)
+            for i in range(1, MAX_PLACES + 1)
+        ),
         *answer_metrics("ood_", "ood"),
     )
 
