@@ -3,6 +3,7 @@
 Imports torch only when called, so that the program can name ``run_one`` before it has loaded it.
 """
 
+import gc
 from typing import TYPE_CHECKING
 
 from engine.errors import ResourceError
@@ -43,3 +44,14 @@ def run_one(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
             tr("Memory ran out while training {label}.", label=task.spec.label),
             tr("Lower training.micro_batch_size, or train smaller models or fewer at a time."),
         )
+    finally:
+        give_back()
+
+
+def give_back() -> None:
+    """Free what the run held now: its parts refer to each other, and the collector would let runs pile up."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,5 +1,6 @@
 """One run from task to outcome, with what it tells on the way."""
 
+import gc
 import math
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from engine.errors import TrainingError
 from engine.events import ArtifactSaved, Command, Evaluation, Facts, Log, MetricBlock, Phase, Progress, RunState, Sample
@@ -129,6 +131,18 @@ def test_sigkill_and_resume_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert resumed.curve("train/loss").items() <= undisturbed.curve("train/loss").items()
     assert max(resumed.curve("train/loss")) == 400
     assert resumed.curve("val/loss") == undisturbed.curve("val/loss")
+
+
+def test_a_run_leaves_no_tensor_behind(tmp_path: Path) -> None:
+    def tensors() -> int:
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    gc.collect()
+    before = tensors()
+    for number in range(2):
+        task = toy.task(tmp_path / str(number), toy.spec(n_steps=5))
+        assert run_one(task, toy.Recorder(), toy.Commands()).state is RunState.FINISHED
+    assert tensors() <= before
 
 
 def test_cancel_leaves_without_a_checkpoint(tmp_path: Path) -> None:
