@@ -102,7 +102,7 @@ class LadderStep(base.Step):
         table["model"] = self._drawn or {"family": self.family.currentData(), **self.form.values()}
         ladder: dict[str, Any] = dict(table.get("ladder", {}))
         ladder["sizes"] = parse_sizes(self.sizes.text())
-        if len(ladder.get("seeds", ())) != self.seeds.value():
+        if len(ladder.get("seeds", (0,))) != self.seeds.value():
             ladder["seeds"] = list(range(self.seeds.value()))
         table["ladder"] = ladder
 
