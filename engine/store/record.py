@@ -21,7 +21,11 @@ from engine.events import (
 )
 from engine.store.mutations import set_state
 
-_VALIDATION = {("language-modelling", "loss"): "val_loss", ("language-modelling", "bits_per_byte"): "val_bits_per_byte"}
+_VALIDATION = {
+    ("language-modelling", "loss"): "val_loss",
+    ("language-modelling", "bits_per_byte"): "val_bits_per_byte",
+    ("validation", "loss"): "val_loss",
+}
 
 
 class Recorder:

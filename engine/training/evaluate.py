@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from engine.capabilities import capabilities
 from engine.capabilities.base import ModelUnderTest, Score
 from engine.events import Evaluation, PhaseName, Sample
+from engine.families import families
 from engine.families.base import Family
 from engine.i18n import tr
 from engine.sources.base import Batch, Prepared
@@ -23,6 +25,8 @@ EVAL_TOKENS_PER_BATCH = 8_192
 PROMPT_TOKENS = 16
 SAMPLE_TOKENS = 80
 LANGUAGE_MODELLING = "language-modelling"
+VALIDATION = "validation"
+"""Under what name the loss of data that are not tokens is told; no capability."""
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -82,7 +86,10 @@ def under_test(model: nn.Module, spec: RunSpec, device: torch.device) -> ModelUn
 def final_evaluations(
     model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller, modality: str
 ) -> None:
-    """Score the finished model on every capability of its study; language modelling is always one, for tokens."""
+    """Score the finished model on every capability of its study; language modelling is always one, for tokens.
+
+    Of other data the plain validation loss is told, so that every run has one that a law can be fitted to.
+    """
     uses: dict[str, Mapping[str, Any]] = {use.name: use.options for use in spec.capabilities}
     if modality == "tokens" and not uses.get(LANGUAGE_MODELLING):
         uses = {**uses, LANGUAGE_MODELLING: {"tokens": spec.training.final_eval_tokens}}
@@ -98,7 +105,19 @@ def final_evaluations(
             teller.log(
                 tr("{capability} could not be measured on this data.", capability=tr(capability.title)), "warning"
             )
+    if modality != "tokens":
+        teller.emit(_validation_loss(model, spec, prepared, device, teller.run_id))
     teller.phase(PhaseName.EVALUATING, 1.0)
+
+
+def _validation_loss(
+    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, run_id: int
+) -> Evaluation:
+    """The family's loss over ``final_eval_tokens`` held-out tokens (or samples)."""
+    training = msgspec.structs.replace(spec.training, eval_tokens=spec.training.final_eval_tokens)
+    spec = msgspec.structs.replace(spec, training=training)
+    loss, _ = Validation(spec, families[spec.family], prepared, device).loss(model)
+    return Evaluation(run_id, VALIDATION, "loss", loss)
 
 
 def tracked_metrics(
