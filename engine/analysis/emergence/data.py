@@ -18,6 +18,8 @@ MOST_SIZES: Final = 40
 """More are joined into this many bins of equal length in log size."""
 MOST_RUNS: Final = 200
 """More runs of one size than this are thinned evenly."""
+MOST_ITEMS: Final = 1e5
+"""More items of a run than this count as this many: beyond it runs differ by far more than their items' noise."""
 UNNAMED: Final = "score"
 
 
@@ -133,7 +135,7 @@ def _curve(table: Observations, name: str, kind: Kind, of: Any) -> Curve:
             tr("Divide percentages by 100."),
         )
     noise: Noise = "binomial" if known and share and names.counts_items(name) else "gaussian"
-    curve = Curve(name, kind, noise, centres, padded_y, padded_n, runs)
+    curve = Curve(name, kind, noise, centres, padded_y, np.minimum(padded_n, MOST_ITEMS), runs)
     if names.falls_with_ability(name):
         curve = _upside_down(curve)
     if noise == "gaussian":

@@ -61,7 +61,7 @@ def fit(likelihood: Likelihood, folds: Floats) -> Mixture | None:
     """Expectation-maximisation of the plateaus in every fold (F, I); None where no two plateaus come apart."""
     curve = likelihood.curve
     table, inflation, sd = _table(likelihood)
-    anything = logsumexp(table[:, :, 0], axis=2) - np.log(len(_LEVELS))
+    anything = logsumexp(table, axis=(2, 3)) - np.log(table.shape[2] * len(_LEVELS))
     low, high = _plateaus(curve, table, folds, anything)
     flat = table.reshape(curve.n_sizes, -1, table.shape[2] * table.shape[3])
     below = np.moveaxis(flat[:, :, low], 2, 0)

@@ -14,8 +14,9 @@ from scipy.special import gammaln, logsumexp
 from engine.analysis.arrays import Floats
 from engine.analysis.emergence.curve import Curve
 
-CORRELATIONS = np.array([0.0, 0.001, 0.004, 0.015, 0.05, 0.15])
-"""Intra-class correlations rho of the beta-binomial: 0 is plain binomial; at 0.05 the seeds' sd at p = 0.5 is 0.11."""
+CORRELATIONS = np.array([0.0, 1e-5, 1e-4, 0.001, 0.004, 0.015, 0.05, 0.15])
+"""Intra-class correlations rho of the beta-binomial: 0 is plain binomial; at 0.05 the seeds' sd at p = 0.5 is 0.11.
+The smallest matter with ten thousand items and more, whose binomial noise alone would be less than any two runs'."""
 DEVIATIONS = np.geomspace(0.004, 0.5, 15)
 """Standard deviations of a run as a share of the range of the means, where the noise is Gaussian."""
 OUTLIER = 0.02
