@@ -55,7 +55,7 @@ def advise_study(reader: "Reader", study_id: str, ask: Ask) -> dict[str, Any]:
         "source": study_id,
         "law": {key: fit.to_document()[key] for key in ("form", "params", "interval", "level", "warnings")},
         "flops_per_second": rate,
-        "answers": [*_answers(surface, ask, rate, largest), *_scores(runs, ask, largest[0])],
+        "answers": [*_answers(surface, ask, rate, largest), *_scores(surface, runs, ask)],
     }
 
 
@@ -113,7 +113,7 @@ def _budgets(ask: Ask, rate: float | None) -> list[tuple[float, dict[str, float]
     return found
 
 
-def _scores(runs: "Sequence[Observation]", ask: Ask, largest: float) -> "list[Answer]":
+def _scores(surface: "Surface", runs: "Sequence[Observation]", ask: Ask) -> "list[Answer]":
     from engine.analysis.arrays import as_floats
     from engine.analysis.forecasts.planner import for_score
     from engine.analysis.forecasts.trend import fit_trend, scale_of
@@ -129,8 +129,9 @@ def _scores(runs: "Sequence[Observation]", ask: Ask, largest: float) -> "list[An
         values = as_floats([run.scores[capability, metric][0] for run in known])
         scale = scale_of(capability, metric, values)
         items = [run.scores[capability, metric][1] for run in known]
-        trend = fit_trend([run.n_params for run in known], values.tolist(), scale, items)
-        answers.append(for_score(trend, 0.9, largest, f"{capability}:{metric}", wanted))
+        losses = [run.loss for run in known]
+        trend = fit_trend([run.n_params for run in known], losses, values.tolist(), scale, items)
+        answers.append(for_score(surface, trend, f"{capability}:{metric}", wanted, ask.tokens))
     return answers
 
 

@@ -24,6 +24,7 @@ ACT = 1
 TOKEN_FIELDS = frozenset({"training.tokens", "training.tokens_per_param", "training.steps"})
 """Varied fields that only change how long a run trains: its runs still lie on one surface L(N, D)."""
 _OVER = (RunState.FINISHED, RunState.CANCELLED)
+_LEFT = (*_OVER, RunState.INTERRUPTED, RunState.FAILED)
 
 
 def first_held(study: StudySpec) -> int | None:
@@ -216,8 +217,13 @@ def _recipe(study: StudySpec) -> str:
 
 
 def _came(reader: "Reader", row: "ForecastRow") -> "list[list[RunRow]]":
-    """For each target of a forecast the runs there that began after it was locked."""
-    runs = [run for sibling in siblings(reader, reader.study_spec(row.study_id)) for run in reader.runs(sibling)]
+    """For each target of a forecast the runs there that began after it was locked, or are still to begin.
+
+    A second act is scored by its own runs; what a person locked also by those of studies of the same recipe.
+    """
+    act = row.document["act"] == ACT
+    of = [row.study_id] if act else siblings(reader, reader.study_spec(row.study_id))
+    runs = [run for study_id in of for run in reader.runs(study_id)]
     runs = [run for run in runs if run.started is None or run.started >= row.created]
     return [
         [
@@ -230,9 +236,16 @@ def _came(reader: "Reader", row: "ForecastRow") -> "list[list[RunRow]]":
 
 
 def is_due(reader: "Reader", row: "ForecastRow") -> bool:
-    """Whether every target has a finished run and none that is still to come."""
+    """Whether every target has a finished run and none that is still to come.
+
+    What another study of the recipe left unfinished is not waited for.
+    """
+
+    def pending(run: "RunRow") -> bool:
+        return run.state not in (_OVER if run.study_id == row.study_id else _LEFT)
+
     return all(
-        any(run.state == RunState.FINISHED for run in of) and all(run.state in _OVER for run in of)
+        any(run.state == RunState.FINISHED for run in of) and not any(pending(run) for run in of)
         for of in _came(reader, row)
     )
 

@@ -169,6 +169,20 @@ def test_a_forecast_by_hand_is_scored_by_a_later_study_of_the_same_recipe(tmp_pa
             score(lab.store, scored)
 
 
+def test_what_a_study_of_the_same_recipe_left_unfinished_does_not_hold_up_the_score(tmp_path: Path) -> None:
+    with opened(tmp_path) as lab:
+        mark_home(tmp_path, "slow")
+        left = lab.runner.submit(two_acts(execution={"threads": 1}))
+        until(lambda: any(run.state == RunState.RUNNING for run in lab.reader().runs(left)))
+    (tmp_path / "artifacts" / "slow").unlink()
+    with opened(tmp_path) as lab:
+        study = lab.runner.submit(two_acts())
+        assert lab.runner.wait(study, timeout=60)
+        (row,) = lab.reader().forecasts(study)
+        assert row.score is not None
+        assert row.score["outcomes"][0]["runs"] == 2
+
+
 def test_another_recipe_does_not_score_it(tmp_path: Path) -> None:
     with opened(tmp_path) as lab:
         study = lab.runner.submit(tiny_study())

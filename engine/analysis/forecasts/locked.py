@@ -81,7 +81,7 @@ def make_forecast(
             of_bits = [replace(run, loss=run.scores[key][0]) for run in observed]
             more = _of_loss(fit_law(of_bits, level, rng_seed=rng_seed, n_draws=n_draws), targets, levels, key)
         else:
-            more = _of_score(observed, targets, key, levels, rng_seed)
+            more = _of_score(law, observed, targets, key, levels)
         for index, found in enumerate(more):
             predictions[index].append(found)
     time = clock.time() if now is None else now
@@ -179,34 +179,42 @@ def _of_loss(
     """One forecast of the law's loss per target."""
     predictions = []
     for target in targets:
-        at = [target.n_params_non_embedding, target.tokens][: max(1, len(law.variables))]
-        draws = np.log(law.draws([at], new_runs=target.runs)[:, 0])
-        value = law.predict(at if len(at) > 1 else at[0])[0]
+        at = [_at(law, target)]
+        draws = np.log(law.draws(at, new_runs=target.runs)[:, 0])
+        value = float(law.predict_many(at)[0][0])
         predictions.append(_prediction(*key, law.form, "log", value, draws, levels))
     return predictions
 
 
 def _of_score(
+    law: LawFit,
     observed: Sequence[Observation],
     targets: Sequence[Target],
     key: tuple[str, str],
     levels: Sequence[float],
-    rng_seed: int,
 ) -> list[dict[str, Any]]:
-    """One forecast of a metric per target; empty where too few sizes have it or several amounts of data mix."""
+    """One forecast of a metric per target, through the law's loss there; empty where too few sizes have it."""
     runs = [run for run in observed if key in run.scores and np.isfinite(run.scores[key][0])]
-    if len({run.n_params for run in runs}) < FEWEST_SIZES or tokens_vary(runs):
+    if len({run.n_params for run in runs}) < FEWEST_SIZES:
         return []
     values = as_floats([run.scores[key][0] for run in runs])
     scale = scale_of(*key, values)
     items = [run.scores[key][1] for run in runs]
-    trend = fit_trend([run.n_params for run in runs], values.tolist(), scale, items, N_DRAWS, rng_seed)
-    sizes = [target.n_params_non_embedding for target in targets]
-    draws = trend.draws(sizes, [target.runs for target in targets])
+    losses = [run.loss for run in runs]
+    at = [_at(law, target) for target in targets]
+    drawn = law.draws(at)
+    trend = fit_trend([run.n_params for run in runs], losses, values.tolist(), scale, items, len(drawn))
+    draws = trend.draws(drawn, [target.runs for target in targets])
+    form = f"{scale} in the loss"
     return [
-        _prediction(*key, f"{scale}-linear", scale, float(value), draws[:, index], levels)
-        for index, value in enumerate(trend.at(sizes))
+        _prediction(*key, form, scale, float(value), draws[:, index], levels)
+        for index, value in enumerate(trend.at(law.predict_many(at)[0]))
     ]
+
+
+def _at(law: LawFit, target: Target) -> list[float]:
+    """The target as the law's columns."""
+    return [float(target.n_params_non_embedding), float(target.tokens)][: max(1, len(law.variables))]
 
 
 def _prediction(

@@ -183,15 +183,32 @@ def double_data(surface: Surface, n_params: float, tokens: float) -> Answer:
     return _answer(surface, asked, value, spread, words, key="gain", tokens=2 * tokens)
 
 
-def for_score(trend: Trend, level: float, largest: float, name: str, score: float) -> Answer:
-    """How large a model must be for a score of a capability, by a straight line on the score's own scale."""
-    asked = {"question": "score", "score_of": name, "score": score}
-    size, drawn = trend.size_for(score)
-    spread = {"n_params": _interval(drawn, level)}
-    if not math.isfinite(size) or size <= 0:
-        return _refused(asked, spread, tr("{name} does not change with size; no size can be named.", name=name))
+def for_score(surface: Surface, trend: Trend, name: str, score: float, tokens: float | None = None) -> Answer:
+    """How large a model must be for a score of a capability: the loss that has it, and the size for that loss."""
+    asked: dict[str, Any] = {"question": "score", "score_of": name, "score": score}
+    loss, losses = trend.loss_for(score)
+    n_draws = min(len(losses), len(surface.draws))
+    both = np.vstack([surface.point, surface.draws[:n_draws]])
+    wanted = np.append(loss, losses[:n_draws])
+    with np.errstate(all="ignore"):
+        if surface.has_tokens:
+            a_scale, b_scale, alpha, beta, floor = both.T
+            on = tokens or surface.largest[1]
+            asked["tokens"] = on
+            n = _power(a_scale, wanted - floor - b_scale * on**-beta, alpha)
+        else:
+            a_scale, alpha, floor = both.T
+            n = _power(a_scale, wanted - floor, alpha)
+    spread = {"n_params": _interval(n[1:], surface.level)}
+    size = float(n[0])
+    if not math.isfinite(size):
+        return _refused(
+            asked,
+            spread,
+            tr("No size reaches {name} of {score:g}: the law's floor lies above it.", name=name, score=score),
+        )
     words = tr("{name} of {score:g} takes {n:.3g} parameters.", name=name, score=score, n=size)
-    return _answer(Surface(np.zeros(3), np.zeros((1, 3)), level, (largest,)), asked, {"n_params": size}, spread, words)
+    return _answer(surface, asked, {"n_params": size, "loss": loss}, spread, words)
 
 
 def _power(scale: Floats, above: Floats, exponent: Floats) -> Floats:

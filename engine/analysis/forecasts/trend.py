@@ -1,7 +1,8 @@
-"""A score against size: a straight line in ln N on the score's own scale, with the scatter of sizes and seeds.
+"""A score through the loss: a straight line in the loss on the score's own scale, with the scatter of sizes and seeds.
 
-Scores between 0 and 1 are taken on the logit scale, positive ones on the logarithmic, others as they are. It is the
-plainest thing that can be said of a score, and says nothing of a jump that has not been seen.
+Scores between 0 and 1 are taken on the logit scale, positive ones on the logarithmic, others as they are. This is
+prediction in two stages (Gadre 2024, Bhagia 2024): loss from size, score from loss. A line in ln N would run past the
+floor that the loss bends towards. None of it says anything of a jump that has not been seen.
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def backward(values: Floats, scale: Scale) -> Floats:
 
 @dataclass(frozen=True)
 class Trend:
-    """A fitted line: ``line`` (2,) is value at the centre and slope in ln N; the rest are resamples (B, ...)."""
+    """A fitted line: ``line`` (2,) is value at the centre and slope in the loss; the rest are resamples (B, ...)."""
 
     scale: Scale
     center: float
@@ -62,40 +63,32 @@ class Trend:
     between: Floats
     within: Floats
 
-    def at(self, n_params: Sequence[float] | Floats) -> Floats:
-        """(m,) the line's score at sizes."""
-        return backward(self.line[0] + self.line[1] * self._x(n_params), self.scale)
+    def at(self, loss: Sequence[float] | Floats) -> Floats:
+        """(m,) the line's score at losses."""
+        return backward(self.line[0] + self.line[1] * (as_floats(loss) - self.center), self.scale)
 
-    def draws(self, n_params: Sequence[float] | Floats, new_runs: Sequence[int]) -> Floats:
-        """(B, m) straight-scale values that the mean of ``new_runs`` (m,) runs at each size may have."""
-        values = self.lines[:, :1] + self.lines[:, 1:] * self._x(n_params)
+    def draws(self, loss: Floats, new_runs: Sequence[int]) -> Floats:
+        """(B, m) straight-scale values that the mean of ``new_runs`` (m,) runs may have where ``loss`` is (B, m)."""
+        values = self.lines[:, :1] + self.lines[:, 1:] * (loss - self.center)
         rng = np.random.default_rng(len(self.lines))
-        runs = as_floats(new_runs)
-        spread = np.sqrt(self.between[:, None] ** 2 + self.within[:, None] ** 2 / runs)
+        spread = np.sqrt(self.between[:, None] ** 2 + self.within[:, None] ** 2 / as_floats(new_runs))
         drawn: Floats = values + spread * rng.standard_normal(values.shape)
         return drawn
 
-    def size_for(self, score: float) -> tuple[float, Floats]:
-        """The size at which the line reaches ``score`` and (B,) the sizes at which its resamples do.
-
-        Infinite where the line does not go there.
-        """
+    def loss_for(self, score: float) -> tuple[float, Floats]:
+        """The loss at which the line has ``score``, and (B,) that of its resamples; nan where one does not rise or fall
+        as the line does."""
         wanted = float(forward(as_floats([score]), self.scale)[0])
-        rising = np.sign(wanted - self.line[0]) * np.sign(self.line[1])
         with np.errstate(all="ignore"):
-            here = (wanted - self.line[0]) / self.line[1]
-            drawn = (wanted - self.lines[:, 0]) / self.lines[:, 1]
-            # A resample that slopes the other way never reaches what lies ahead.
-            drawn = np.where(np.sign(self.lines[:, 1]) == np.sign(self.line[1]), drawn, np.inf * rising)
-            return float(np.exp(here + self.center)), np.exp(drawn + self.center)
-
-    def _x(self, n_params: Sequence[float] | Floats) -> Floats:
-        found: Floats = np.log(as_floats(n_params)) - self.center
-        return found
+            here = self.center + (wanted - self.line[0]) / self.line[1]
+            drawn = self.center + (wanted - self.lines[:, 0]) / self.lines[:, 1]
+        same = np.sign(self.lines[:, 1]) == np.sign(self.line[1])
+        return float(here), np.where(same, drawn, np.nan)
 
 
 def fit_trend(
     n_params: Sequence[float],
+    loss: Sequence[float],
     values: Sequence[float],
     scale: Scale,
     n_items: Sequence[int | None],
@@ -103,22 +96,23 @@ def fit_trend(
     rng_seed: int = 0,
 ) -> Trend:
     """The line through runs of one metric; one entry per run. Raises ``InputError`` under three sizes."""
-    size = as_floats(n_params)
+    x = as_floats(loss)
     items = as_floats([count or _NO_ITEMS for count in n_items])
-    sizes, group = np.unique(size, return_inverse=True)
+    sizes, group = np.unique(as_floats(n_params), return_inverse=True)
+    group = group.astype(np.int64)
     if len(sizes) < FEWEST_SIZES:
         raise InputError(tr("a forecast needs {n} sizes or more; there are {found}.", n=FEWEST_SIZES, found=len(sizes)))
     y = forward(as_floats(values), scale, items)
-    center = float(np.log(size).mean())
-    design = np.stack([np.ones(len(size)), np.log(size) - center], axis=1)
+    center = float(x.mean())
+    design = np.stack([np.ones(len(x)), x - center], axis=1)
     solve = np.linalg.pinv(design)
     line = solve @ y
     fitted = design @ line
-    noise = estimate_noise(y - fitted, group.astype(np.int64), 2)
+    noise = estimate_noise(y - fitted, group, 2)
     rng = np.random.default_rng(rng_seed)
     between, within = noise.draw(rng, n_draws)
     within = np.maximum(within, _item_noise(as_floats(values), scale, items))
-    drawn = perturb(rng, fitted, group.astype(np.int64), between, within)
+    drawn = perturb(rng, fitted, group, between, within)
     return Trend(scale, center, line, drawn @ solve.T, between, within)
 
 

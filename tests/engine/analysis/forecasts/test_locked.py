@@ -142,7 +142,7 @@ def test_a_score_is_forecast_on_its_own_scale(kind: str) -> None:
     key = {"threshold": ("word-completion", "exact_match"), "positive": ("x", "bits"), "signed": ("x", "gain")}[kind]
 
     def value(n: float) -> float:
-        x = np.log(n) - 9
+        x = 5 * (2.0 - float(law(np.array(n))))
         share = 1 / (1 + np.exp(-0.6 * x + 0.05 * rng.normal()))
         return float({"threshold": share, "positive": np.exp(-0.2 * x), "signed": 0.1 * x}[kind])
 
@@ -170,12 +170,13 @@ def test_a_score_that_never_left_zero_is_forecast_with_the_doubt_of_its_items() 
     assert low < 0.005 < high < 0.2
 
 
-def test_the_size_for_a_score_inverts_the_line() -> None:
-    sizes = [1e3, 1e4, 1e5, 1e6]
-    trend = fit_trend(sizes, [0.1 * np.log(n) for n in sizes], "linear", [None] * 4)
-    size, drawn = trend.size_for(0.1 * np.log(1e7))
-    assert size == pytest.approx(1e7, rel=1e-6)
-    assert drawn == pytest.approx(1e7, rel=1e-3)
+def test_the_loss_for_a_score_inverts_the_line() -> None:
+    losses = [3.0, 2.5, 2.0, 1.5]
+    trend = fit_trend([1e3, 1e4, 1e5, 1e6], losses, [2.0 - 0.5 * x for x in losses], "linear", [None] * 4)
+    loss, drawn = trend.loss_for(2.0 - 0.5 * 1.1)
+    assert loss == pytest.approx(1.1)
+    assert drawn == pytest.approx(1.1, rel=1e-6)
+    assert trend.at([1.1])[0] == pytest.approx(2.0 - 0.5 * 1.1)
 
 
 def test_wilson_against_published_values() -> None:

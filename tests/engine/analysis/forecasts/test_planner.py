@@ -108,14 +108,23 @@ def test_a_fit_and_its_document_give_the_same_advice() -> None:
             surface_of_document(broken)
 
 
-def test_a_size_for_a_score() -> None:
-    sizes = [1e4, 3e4, 1e5, 3e5, 1e6]
-    line = [1 / (1 + np.exp(-(np.log(n) - 13))) for n in sizes]
-    trend = fit_trend(sizes, line, "logit", [10_000_000] * 5)
-    answer = for_score(trend, 0.9, 1e6, "x:y", 0.9)
-    assert answer["answer"]["n_params"] == pytest.approx(np.exp(13 + np.log(9)), rel=0.01)
-    flat = fit_trend(sizes, [0.5, 0.52, 0.48, 0.51, 0.49], "logit", [100] * 5)
-    assert for_score(flat, 0.9, 1e6, "x:y", 0.99)["refused"]
+def test_a_size_for_a_score_has_the_loss_that_has_the_score() -> None:
+    plain = sure(0.0005, np.array([A, ALPHA, E]))
+    sizes = [1e7, 3e7, 1e8, 3e8, 1e9]
+    losses = [E + A / n**ALPHA for n in sizes]
+    line = [1 / (1 + np.exp(-(3.0 - loss) * 4)) for loss in losses]
+    trend = fit_trend(sizes, losses, line, "logit", [10_000_000] * 5)
+    answer = for_score(plain, trend, "x:y", 0.95)
+    wanted = 3.0 - np.log(19) / 4
+    assert answer["answer"]["loss"] == pytest.approx(wanted, rel=1e-3)
+    assert E + A / answer["answer"]["n_params"] ** ALPHA == pytest.approx(wanted, rel=1e-3)
+    never = for_score(plain, trend, "x:y", 0.9999)
+    assert never["refused"]
+    assert "floor" in never["words"]
+    flat = fit_trend(sizes, losses, [0.5, 0.52, 0.48, 0.51, 0.49], "logit", [100] * 5)
+    assert for_score(plain, flat, "x:y", 0.99)["refused"]
+    surface = for_score(sure(0.0005), trend, "x:y", 0.9, tokens=1e12)["answer"]
+    assert loss(surface["n_params"], 1e12) == pytest.approx(surface["loss"])
 
 
 def test_a_steady_law_and_one_that_is_not() -> None:
