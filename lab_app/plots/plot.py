@@ -52,7 +52,8 @@ class Axis(pg.AxisItem):
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         shown = format_count if self.kind == "count" else format_number
-        return [shown(10**value if self.log else value) for value in values if abs(value) < 300 or not self.log]
+        usable = [value for value in values if math.isfinite(value) and (abs(value) < 300 or not self.log)]
+        return [shown(10**value if self.log else value) for value in usable]
 
 
 class Plot(pg.PlotWidget):

@@ -69,5 +69,5 @@ def nothing_left_of_qt(qapp: QApplication) -> Iterator[None]:
     shown = [w for w in QApplication.topLevelWidgets() if isValid(w) and w.isVisible()]
     assert shown == [], f"left open: {shown}"
     gc.collect()
-    timers = [o for o in gc.get_objects() if isinstance(o, QTimer) and isValid(o) and o.isActive()]
+    timers = [o for o in gc.get_objects() if issubclass(type(o), QTimer) and isValid(o) and o.isActive()]
     assert timers == [], f"timers left running: {[(t.parent(), t.interval()) for t in timers]}"

@@ -21,7 +21,15 @@ from tests.lab_app.fakes import Trainer, small_study
 
 NEED_A_STUDY = {
     *("duplicate_study", "save_study", "rename_study", "edit_notes", "trash_study", "copy_command"),
-    *("export_figure", "export_results", "show_loss", "show_capability", "switch_convention", "export_curves"),
+    *(
+        "export_figure",
+        "export_results",
+        "show_loss",
+        "show_capability",
+        "show_emergence",
+        "switch_convention",
+        "export_curves",
+    ),
 }
 NEED_RUNS = {"start", "pause", "cancel", "pause_all", "resume_all", "undo", "redo", "open_trash"}
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.analysis.laws import FitOptions, forms
+from engine.analysis.laws import FitOptions
+from engine.analysis.laws.base import forms
 from engine.analysis.laws.parametric import ParametricForm
 from tests.engine.analysis.laws.points import TRUTH, cloud, points
 

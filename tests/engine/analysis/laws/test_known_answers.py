@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.analysis.laws import FitOptions, Points, forms
+from engine.analysis.laws import FitOptions, Points
+from engine.analysis.laws.base import forms
 from engine.analysis.laws.forms.chinchilla import allocation
 from engine.analysis.laws.forms.data_constrained import worth_of
 from engine.analysis.laws.result import LawFit

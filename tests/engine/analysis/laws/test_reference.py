@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from engine.analysis.laws import FitOptions, forms
+from engine.analysis.laws import FitOptions
+from engine.analysis.laws.base import forms
 from engine.analysis.laws.models import power_sum
 from engine.analysis.laws.resample import draw_weights, optimum, pairs
 from engine.analysis.laws.solver import solve
