@@ -46,7 +46,8 @@ def loss_vs_params(
     if law is not None:
         law_series, bands = _law_parts(law)
         series = law_series + series  # what came is drawn over what was predicted
-    series = locked_series(reader, study_id, convention, metric=metric) + series
+    locked = locked_series(reader, study_id, convention, metric=metric)
+    series = locked + series
     return Figure(
         id="loss-vs-params",
         title=tr("Loss against size: {study}", study=reader.study(study_id).shown_title),
@@ -62,7 +63,7 @@ def loss_vs_params(
             extra={"convention": convention, "law": _law_facts(law), "forecasts": locked_facts(reader, study_id)},
         ),
         caption=_law_caption(law, len(runs)),
-        legend_at="upper right",
+        legend_at="lower left" if locked else "upper right",  # forecasts make it long
     )
 
 

@@ -108,7 +108,7 @@ def optimum_vs_compute(reader: "Reader", study_id: str) -> Figure:
         id="optimum-vs-compute",
         title=tr("Best size for a budget: {study}", study=reader.study(study_id).shown_title),
         x=Axis(tr("Training compute 6 N D (FLOPs)"), "log", "count"),
-        y=Axis(tr("Optimal parameters (without embeddings)"), "log", "count"),
+        y=Axis(tr("Optimal N (without embeddings)"), "log", "count"),
         series=tuple(series),
         bands=tuple(bands),
         provenance=provenance(reader, study_id, _runs(reader, study_id), extra={"laws": [_facts(law) for law in laws]}),
