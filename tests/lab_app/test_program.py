@@ -112,9 +112,10 @@ def test_the_queue_is_reordered(desk: Desk, trainer: Trainer) -> None:
     desk.submit()
     queue = desk.window.queue
     desk.until(lambda: [run.state for run in queue.model.rows] == ["running"] * 2 + ["queued"] * 2)
+    desk.settle()  # a read of the store that is still under way would reset the table and its selection
     last = queue.model.rows[3].id
     queue.table.selectRow(3)
-    assert desk.context.selection.run == last
+    desk.until(lambda: desk.context.selection.run == last)
     resume, pause, cancel, up, down = queue.buttons
     assert (resume.isEnabled(), pause.isEnabled(), cancel.isEnabled()) == (False, False, True)
     assert up.isEnabled() and down.isEnabled()
