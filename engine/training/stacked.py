@@ -28,13 +28,10 @@ from engine.training.session import Session
 
 if TYPE_CHECKING:
     from engine.events import Control, Reporter
-    from engine.sources.base import Prepared
 
 WORTHWHILE = 1.15
 """Times as fast as one after another from which a stack is taken: less is within the noise of the measurement."""
 ROUNDS = 5
-COMPILE_SECONDS = 300.0
-"""Seconds of eager training from which compiling the stack on a CPU comes back with interest."""
 
 
 class MemberError(Exception):
@@ -145,10 +142,10 @@ def run_stack(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
         stack = _stack(sessions, members)
         if stack is None:
             return Outcome(task.run_id, RunState.INTERRUPTED, apart=True)
-        gain, seconds = _gain(stack, task)
+        gain = _gain(stack, task)
         if gain < WORTHWHILE and members[0].state.step == 0:
             return Outcome(task.run_id, RunState.INTERRUPTED, apart=True)
-        run = _trainee(stack, prepared, seconds, task)
+        run = _trainee(stack)
         for session in sessions:
             session.tell_facts(prepared, {"stacked": len(sessions), "stacked_gain": round(gain, 2)})
         try:
@@ -207,7 +204,7 @@ def _stack(sessions: Sequence[Session], members: Sequence[Trainee]) -> Stack | N
     return stack
 
 
-def _trainee(stack: Stack, prepared: "Prepared", seconds: float, task: Task) -> Trainee:
+def _trainee(stack: Stack) -> Trainee:
     """The stack as the loop sees it: one run whose losses and norms are (members,)."""
     first, members = stack.members[0], stack.members
     training = first.spec.training
@@ -226,7 +223,7 @@ def _trainee(stack: Stack, prepared: "Prepared", seconds: float, task: Task) -> 
     return dataclasses.replace(
         first,
         model=cast("nn.Module", stack.model),
-        loss=_loss(stack, seconds * (training.n_steps - first.state.step)),
+        loss=_loss(stack),
         optimizer=stack.optimizer,
         curve=cast("Any", StackedCurve(members)),
         clock=cast("Any", clocks),
@@ -243,13 +240,13 @@ def _batch(members: Sequence[Trainee], step: int) -> Mapping[str, Tensor]:
     return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _loss(stack: Stack, seconds: float) -> Callable[[Mapping[str, Tensor]], Tensor]:
+def _loss(stack: Stack) -> Callable[[Mapping[str, Tensor]], Tensor]:
     """The members' losses, compiled where the runs began so or there is time enough for it to pay."""
     session, member = stack.sessions[0], stack.members[0]
     wanted, works = session.spec.execution.compile, False
-    long = wanted == "on" or (wanted == "auto" and seconds > COMPILE_SECONDS)
     loss: Callable[[Mapping[str, Tensor]], Tensor] = stack.model.losses
-    if session.placement.compile if member.state.step else long:
+    # Not by itself: on a busy machine compiling a stack held small runs up for longer than it could ever win back.
+    if session.placement.compile if member.state.step else wanted == "on":
         module = cast("nn.Module", stack.model)
         loss, works = compiled_or_eager(loss, module, _batch(stack.members, 0), session.teller)
     for one in stack.sessions:
@@ -267,12 +264,12 @@ def clip_members(params: Sequence[Tensor], most: float) -> Tensor:
     return norms
 
 
-def _gain(stack: Stack, task: Task) -> tuple[float, float]:
-    """How many times faster the stack is than its members one after another, and its seconds per step."""
+def _gain(stack: Stack, task: Task) -> float:
+    """How many times faster the stack is than its members one after another."""
     first = stack.members[0]
     training, n = first.spec.training, len(stack.members)
     shape = "x".join(str(value) for value in first.spec.shape.values())
-    key = f"stack {n} {training.batch_size}x{training.context} {shape} {stack.sessions[0].placement.precision}"
+    key = f"stack gain {n} {training.batch_size}x{training.context} {shape} {stack.sessions[0].placement.precision}"
 
     def measure() -> str:
         apart, together = [], []
@@ -280,15 +277,15 @@ def _gain(stack: Stack, task: Task) -> tuple[float, float]:
             apart.append(_seconds(lambda: [m.loss(m.batch(0)).backward() for m in stack.members]))  # type: ignore[no-untyped-call]
             together.append(_seconds(lambda: stack.model.losses(_batch(stack.members, 0)).sum().backward()))  # type: ignore[no-untyped-call]
         pairs = zip(apart[1:], together[1:], strict=True)
-        return f"{statistics.median(a / b for a, b in pairs):.3f} {statistics.median(together[1:]):.6f}"
+        return f"{statistics.median(a / b for a, b in pairs):.3f}"
 
     try:
-        gain, seconds = remembered(key, first.device, task.cache, measure).split()
+        gain = remembered(key, first.device, task.cache, measure)
     finally:
         for member in stack.members:
             member.model.zero_grad(set_to_none=True)
         cast("nn.Module", stack.model).zero_grad(set_to_none=True)
-    return float(gain), float(seconds)
+    return float(gain)
 
 
 def _seconds(do: Callable[[], object]) -> float:
