@@ -338,9 +338,7 @@ def results(study_id: StudyId, home: Home = None, as_json: Json = False) -> None
 @export_app.command("figure")
 def export_figure(
     study_id: StudyId,
-    name: Annotated[
-        str, typer.Option("--figure", help="loss-vs-params, capability-vs-params, loss-curves, residuals.")
-    ],
+    name: Annotated[str, typer.Option("--figure", help="Its name; an unknown one is answered with all there are.")],
     out: Out,
     home: Home = None,
     capability: Annotated[str | None, typer.Option("--capability")] = None,

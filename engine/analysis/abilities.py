@@ -56,6 +56,7 @@ def judge_study(
         kinds=_kinds(capability, rows),
         chance=_chance(rows),
         variable=tr("parameters"),
+        titles=_titles(capability),
     )
     return document | {"capability": capability, "variant": json.loads(chosen), "convention": convention}
 
@@ -64,6 +65,12 @@ def _order(capability: str, metric: str) -> int:
     """As the capability lists its metrics; those it does not list last."""
     names = [known.name for known in capabilities[capability].metrics] if capability in capabilities else []
     return names.index(metric) if metric in names else len(names)
+
+
+def _titles(capability: str) -> dict[str, str]:
+    return (
+        {known.name: known.words() for known in capabilities[capability].metrics} if capability in capabilities else {}
+    )
 
 
 def _kinds(capability: str, rows: Sequence["EvaluationRow"]) -> Mapping[str, "Kind"]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QComboBox, QGridLayout, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QTabWidget, QVBoxLayout, QWidget
 
 from engine.analysis.abilities import judge_study, judged_capabilities, variants
 from engine.capabilities import capabilities
@@ -22,7 +21,7 @@ from lab_app.context import Context
 from lab_app.models.catalog import Catalog
 from lab_app.page import Page
 from lab_app.plots.figure_view import FigureView
-from lab_app.widgets.basic import Elided, button, clear, column, frame, row, scrolled, text_label
+from lab_app.widgets.basic import Beside, Elided, button, clear, column, frame, row, scrolled, text_label
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ VERDICTS = {
 KINDS = {"threshold": mark("threshold"), "continuous": mark("continuous")}
 MOST_METRICS = 4
 SIDE_WIDTH = 290
-WIDE = 640
 REBUILD_MS = 300
 BY_SIZE, IN_TIME, SEEDS = range(3)
 
@@ -187,11 +185,7 @@ class EmergencePage(Page):
         inside = QWidget()
         inside.setLayout(column(head, self.said, self.facts, None, spacing=10, margins=(14, 12, 14, 12)))
         self.side = frame("plain", column(scrolled(inside)))
-        self.split = QSplitter(Qt.Orientation.Vertical)
-        self.split.addWidget(self.tabs)
-        self.split.addWidget(self.side)
-        self.split.setChildrenCollapsible(False)
-        self.split.setStretchFactor(0, 1)
+        self.split = Beside(self.tabs, self.side, side_width=SIDE_WIDTH)
         self.setLayout(column(self.heading, bar, self.split, spacing=8, margins=(18, 12, 18, 12)))
         self.layout().setStretch(2, 1)
 
@@ -273,12 +267,9 @@ class EmergencePage(Page):
     def _show_verdict(self) -> None:
         clear(self.facts)
         document = self.shown.document
-        appears = self.side.isHidden() and document is not None
-        self.side.setVisible(document is not None)
+        self.split.show_side(document is not None)
         if document is None:
             return
-        if appears:
-            self._divide()
         title, role, icon = VERDICTS[document["verdict"]]
         theme = self.context.theme
         self.sign.setPixmap(theme.pixmap(icon, getattr(theme.colors, role), 28))
@@ -288,27 +279,16 @@ class EmergencePage(Page):
             said = text_label(wrap=True, selectable=True)
             said.setText(sentence)
             self.facts.addWidget(said)
-        if document["missing"]:
+        # The sentence may end with the first of them already.
+        missing = [str(gap["words"]) for gap in document["missing"] if gap["words"] not in document["words"]]
+        if missing:
             head = text_label("heading")
             head.setText(tr("What is missing"))
             self.facts.addWidget(head)
-        for gap in document["missing"]:
+        for gap in missing:
             said = text_label("warn", wrap=True, selectable=True)
-            said.setText(str(gap["words"]))
+            said.setText(gap)
             self.facts.addWidget(said)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        wide = event.size().width() >= WIDE
-        wanted = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
-        if self.split.orientation() != wanted:
-            self.split.setOrientation(wanted)
-            self._divide()
-        super().resizeEvent(event)
-
-    def _divide(self) -> None:
-        """Give the verdict its width beside the plots, or its height below them."""
-        wide = self.split.orientation() == Qt.Orientation.Horizontal
-        self.split.setSizes([self.width() - SIDE_WIDTH, SIDE_WIDTH] if wide else [420, 160])
 
     def _retranslate(self) -> None:
         self._speak()

@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QTabWidget, QVBoxLayout, QWidget
 
 from engine.errors import KnownError
 from engine.events import RunState
@@ -19,7 +18,7 @@ from lab_app.models.catalog import Catalog
 from lab_app.operations import ACTIVE
 from lab_app.page import Page
 from lab_app.plots.figure_view import FigureView
-from lab_app.widgets.basic import Elided, button, clear, column, frame, row, scrolled, text_label
+from lab_app.widgets.basic import Beside, Elided, button, clear, column, frame, row, scrolled, text_label
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ LOSS = ("language-modelling", "loss")
 FIGURE = "figure"
 """In place of a capability: what is chosen is a figure of the whole study."""
 CONVENTIONS = {"non-embedding": mark("without embeddings"), "all": mark("all parameters")}
-WIDE = 640
-"""Width from which the law stands beside the plot instead of below it."""
 LAW_WIDTH = 272
 REBUILD_MS = 250
 PATIENCE_SECONDS = 120.0
@@ -178,11 +175,7 @@ class ScalePage(Page):
             column(self.law_title, self.equation, self.law_box, self.caption, None, spacing=8, margins=(14, 12, 14, 12))
         )
         self.law_frame = frame("plain", column(scrolled(inside)))
-        self.split = QSplitter(Qt.Orientation.Vertical)
-        self.split.addWidget(self.tabs)
-        self.split.addWidget(self.law_frame)
-        self.split.setChildrenCollapsible(False)
-        self.split.setStretchFactor(0, 1)
+        self.split = Beside(self.tabs, self.law_frame, side_width=LAW_WIDTH)
         self.setLayout(column(self.heading, bar, self.split, spacing=8, margins=(18, 12, 18, 12)))
         self.layout().setStretch(2, 1)
 
@@ -270,7 +263,7 @@ class ScalePage(Page):
         clear(self.law_box)
         figure, law = self.shown.figure, self.shown.law
         self.caption.setText(figure.caption if figure is not None else "")
-        self.law_frame.setVisible(figure is not None)
+        self.split.show_side(figure is not None)
         facts = figure.provenance.get("law") if figure is not None else None
         if law is None or facts is None:
             self.equation.hide()
@@ -302,14 +295,6 @@ class ScalePage(Page):
         holder.setLayout(row(sign, said, spacing=6))
         holder.layout().setStretch(1, 1)
         return holder
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        wide = event.size().width() >= WIDE
-        wanted = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
-        if self.split.orientation() != wanted:
-            self.split.setOrientation(wanted)
-            self.split.setSizes([event.size().width() - LAW_WIDTH, LAW_WIDTH] if wide else [420, 150])
-        super().resizeEvent(event)
 
     def _retranslate(self) -> None:
         self._speak()

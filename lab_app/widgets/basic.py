@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QSplitter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -218,6 +219,36 @@ class Flow(QLayout):
     @staticmethod
     def _height(item: QLayoutItem, width: int) -> int:
         return item.heightForWidth(width) if item.hasHeightForWidth() else item.sizeHint().height()
+
+
+class Beside(QSplitter):
+    """A main part with a side panel: to its right where there is room, below it where there is not."""
+
+    def __init__(self, main: QWidget, side: QWidget, *, side_width: int, wide: int = 640) -> None:
+        super().__init__(Qt.Orientation.Vertical)
+        self._side, self._side_width, self._wide = side, side_width, wide
+        self.addWidget(main)
+        self.addWidget(side)
+        self.setChildrenCollapsible(False)
+        self.setStretchFactor(0, 1)
+
+    def show_side(self, shown: bool) -> None:
+        """Show or hide the panel; a splitter forgets the size of what it hid."""
+        appears = shown and self._side.isHidden()
+        self._side.setVisible(shown)
+        if appears:
+            self._divide()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        wanted = Qt.Orientation.Horizontal if event.size().width() >= self._wide else Qt.Orientation.Vertical
+        if self.orientation() != wanted:
+            self.setOrientation(wanted)
+            self._divide()
+        super().resizeEvent(event)
+
+    def _divide(self) -> None:
+        beside = self.orientation() == Qt.Orientation.Horizontal
+        self.setSizes([self.width() - self._side_width, self._side_width] if beside else [420, 150])
 
 
 class Steps(QFrame):

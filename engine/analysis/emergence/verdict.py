@@ -47,6 +47,7 @@ def judge(
     ceiling: float | None = None,
     level: float = 0.9,
     variable: str = "size",
+    titles: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The document of ``emergence`` for one value per run and metric (equally long columns).
 
@@ -54,11 +55,19 @@ def judge(
     one size apart (without it every row is a run). ``continuous`` names the continuous metric, ``kinds`` any
     metric's kind; both are else guessed from names. ``length`` is the number of tokens an exact match needs.
     ``chance`` and ``ceiling`` bound the scores of metrics that are not continuous. ``level`` is 0.68, 0.9, 0.95 or
-    0.99. Raises ``InputError`` for values that cannot be used.
+    0.99. ``titles`` are what the words call metrics, their names by default. Raises ``InputError`` for values that
+    cannot be used.
     """
     table = observations(size, score, n, metric, seed, variable)
     return judge_table(
-        table, continuous=continuous, kinds=kinds, length=length, chance=chance, ceiling=ceiling, level=level
+        table,
+        continuous=continuous,
+        kinds=kinds,
+        length=length,
+        chance=chance,
+        ceiling=ceiling,
+        level=level,
+        titles=titles,
     )
 
 
@@ -71,6 +80,7 @@ def judge_table(
     chance: float | None = None,
     ceiling: float | None = None,
     level: float = 0.9,
+    titles: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """As ``judge``, for columns already checked."""
     _check(chance, ceiling, length)
@@ -96,7 +106,7 @@ def judge_table(
     beside = continuous or _first(found, lambda c: c.kind == "continuous")
     finding = decide(found[main or beside or ""], shapes.get(main or ""), shapes.get(beside or ""))
     check = exact_match_check(found[main], found[beside], length) if main and beside else None
-    return _document(table, shapes, main, beside, finding, check, level)
+    return _document(table, shapes, main, beside, finding, check, level, titles or {})
 
 
 def _check(chance: float | None, ceiling: float | None, length: float | None) -> None:
@@ -216,6 +226,7 @@ def _document(
     finding: Finding,
     check: ExactMatchCheck | None,
     level: float,
+    titles: Mapping[str, str],
 ) -> dict[str, Any]:
     shape = shapes.get(main or "") or shapes.get(beside or "")
     broken = finding.verdict == "break" and shape is not None
@@ -234,7 +245,8 @@ def _document(
         "seeds_bimodality": shape.seeds.bimodality if shape else None,
         "falls_with_size": bool(shape and shape.curve.mirrored),
     }
-    named: dict[str, Any] = {"main": main or beside, "beside": beside or "", "variable": table.variable}
+    named = _titled({"main": main or beside, "beside": beside or ""}, titles) | {"variable": table.variable}
+    missing = [(code, _titled(values, titles)) for code, values in finding.missing]
     named |= {"late": finding.head_start, "check": check}
     critical = shape.curve.size(shape.critical.middle) if broken and shape else None
     interval = shape.critical_interval() if broken and shape else None
@@ -249,6 +261,11 @@ def _document(
         "seeds_mixed": broken and shape is not None and shape.seeds.mixed,
         "evidence": evidence,
         "metrics": [s.to_document() for s in shapes.values() if s is not None],
-        "missing": [{"what": code, "words": words.missing(code, values)} for code, values in finding.missing],
-        "words": words.sentence(finding.reason, shape, finding.missing, named),
+        "missing": [{"what": code, "words": words.missing(code, values)} for code, values in missing],
+        "words": words.sentence(finding.reason, shape, missing, named),
     }
+
+
+def _titled(values: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+    """Names of metrics as their titles."""
+    return {key: titles.get(value, value) if isinstance(value, str) else value for key, value in values.items()}

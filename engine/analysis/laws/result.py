@@ -1,5 +1,6 @@
 """What a fit knows: parameters, how far to trust them, and what the law says about other sizes."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class Estimate(ABC):
     """Named parameters with resamples of them; the base of every fit.
 
     Subclasses give ``values`` (P,) and ``draws_of_values`` (n_bootstrap, P), in the order of ``names``.
@@ -39,14 +40,14 @@ class Estimate:
     """More keys for the document: the optimum, the comparison of forms."""
 
     @property
+    @abstractmethod
     def values(self) -> Floats:
         """(P,) parameters."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def draws_of_values(self) -> Floats:
         """(n_bootstrap, P) resampled parameters."""
-        raise NotImplementedError
 
     @property
     def params(self) -> dict[str, float]:

@@ -1,27 +1,19 @@
 """The optimal split of compute from the lower envelope of loss curves (Hoffmann 2022, approach 1)."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from engine.analysis.arrays import Bools, Floats, Ints, as_floats
+from engine.analysis.arrays import Bools, Floats, Ints
 from engine.analysis.laws import checks
 from engine.analysis.laws.base import (
-    COMPUTE,
-    LOSS,
-    N_PARAMS,
-    TOKENS,
     FitOptions,
-    Form,
     Points,
     forms,
-    optional,
-    with_tokens,
 )
-from engine.analysis.laws.forms.isoflop import optimum_rows, power_of
-from engine.analysis.laws.result import DirectFit, Estimate
+from engine.analysis.laws.forms.isoflop import OptimumForm, optimum_rows, power_of
+from engine.analysis.laws.result import DirectFit
 from engine.errors import InputError
 from engine.i18n import mark, tr
 
@@ -31,24 +23,11 @@ FEWEST_SIZES = 4
 
 
 @forms.register("envelope")
-class Envelope(Form):
+class Envelope(OptimumForm):
     name = "envelope"
     title = mark("Optimal size against compute, from the envelope of all curves")
     equation = "N*(C) = G (C/6)^a, D*(C) = C / (6 N*), L*(C) = lowest loss of any size at C"
     reference = "Hoffmann 2022, approach 1"
-    columns = (N_PARAMS, optional(TOKENS), optional(COMPUTE), LOSS)
-    positive = ("n_params", "tokens", "compute_flops", "loss")
-    parameters: ClassVar[Mapping[str, str]] = {
-        "a": mark("the exponent of the optimal number of parameters"),
-        "b": mark("the exponent of the optimal number of tokens, 1 - a"),
-        "G": mark("the scale of the optimal number of parameters"),
-    }
-
-    def prepare(self, points: Points) -> Points:
-        return with_tokens(points, self.name)
-
-    def optimum(self, fit: Estimate, compute: Sequence[float] | Floats) -> dict[str, Any] | None:
-        return optimum_rows(fit.values, fit.draws_of_values, fit.level, as_floats(compute))
 
     def fit(self, points: Points, options: FitOptions) -> DirectFit:
         sizes, log_c, curves = curves_of(points)

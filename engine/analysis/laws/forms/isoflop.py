@@ -60,12 +60,9 @@ class Budget:
         return np.stack([self.x**2, self.x, np.ones_like(self.x)], axis=1)
 
 
-@forms.register("isoflop")
-class IsoFlop(Form):
-    name = "isoflop"
-    title = mark("Optimal size against compute, from IsoFLOP parabolas")
-    equation = "N*(C) = G (C/6)^a, D*(C) = C / (6 N*)"
-    reference = "Hoffmann 2022, approach 2"
+class OptimumForm(Form):
+    """What approaches 1 and 2 share: they know the optimal size for a budget, not the loss of every size."""
+
     columns = (N_PARAMS, optional(TOKENS), optional(COMPUTE), LOSS)
     positive = ("n_params", "tokens", "compute_flops", "loss")
     parameters: ClassVar[Mapping[str, str]] = {
@@ -79,6 +76,14 @@ class IsoFlop(Form):
 
     def optimum(self, fit: Estimate, compute: Sequence[float] | Floats) -> dict[str, Any] | None:
         return optimum_rows(fit.values, fit.draws_of_values, fit.level, as_floats(compute))
+
+
+@forms.register("isoflop")
+class IsoFlop(OptimumForm):
+    name = "isoflop"
+    title = mark("Optimal size against compute, from IsoFLOP parabolas")
+    equation = "N*(C) = G (C/6)^a, D*(C) = C / (6 N*)"
+    reference = "Hoffmann 2022, approach 2"
 
     def fit(self, points: Points, options: FitOptions) -> DirectFit:
         found = budgets(points)
