@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
@@ -63,8 +64,10 @@ def desk(open_desk: Callable[..., Desk]) -> Desk:
 
 @pytest.fixture(autouse=True)
 def nothing_left_of_qt(qapp: QApplication) -> Iterator[None]:
-    """Fail a test that leaves a window open or a timer running."""
+    """Fail a test that leaves a window open or a timer running, and let go of the keys it held."""
     yield
+    # A click of Shift+Tab leaves Qt with Shift held: the next test's selectRow would extend its selection.
+    QTest.keyRelease(QWidget(), Qt.Key.Key_Shift)
     flush_deletions()
     shown = [w for w in QApplication.topLevelWidgets() if isValid(w) and w.isVisible()]
     assert shown == [], f"left open: {shown}"
