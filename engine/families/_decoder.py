@@ -99,9 +99,7 @@ class Block(nn.Module):
         batch, t, _ = x.shape
         qkv = F.linear(x, self.qkv.to(x.dtype)).view(batch, t, 3 * self.n_heads, self.head_dim).transpose(1, 2)
         qk, v = qkv[:, : 2 * self.n_heads], qkv[:, 2 * self.n_heads :]
-        # Rotation in Llama's layout, where i is paired with i + head_dim / 2; ``sin`` carries the sign.
-        qk = qk * cos + qk.roll(self.head_dim // 2, -1) * sin
-        q, k = qk.chunk(2, dim=1)
+        q, k = rotate(qk, cos, sin).chunk(2, dim=1)
         return q, k, v
 
 
@@ -114,6 +112,7 @@ class Decoder(nn.Module):
 
     rope_cos: Tensor
     rope_sin: Tensor
+    causal: Tensor | None
 
     def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
         super().__init__()
@@ -129,6 +128,7 @@ class Decoder(nn.Module):
         cos, sin = rotary_tables(self.context, int(shape["head_dim"]), float(shape["rope_theta"]))
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
+        self.register_buffer("causal", None, persistent=False)
 
     def add_ends(self, shape: Mapping[str, Any]) -> None:
         """Make the parameters between data and residual stream; the first of the model."""
@@ -150,6 +150,9 @@ class Decoder(nn.Module):
                 raise ValueError(f"attention {attention!r} is not one of {IMPLEMENTATIONS}")
             self.attention = attention
         self.compute_dtype = compute_dtype or self.compute_dtype
+        # Kept, since compiled code would otherwise compare positions anew for every score.
+        written = self.attention == "written"
+        self.causal = causal_bias(self.context, self.rope_cos.device, self.compute_dtype) if written else None
         return self
 
     def hidden(self, tokens: Tensor) -> list[Tensor]:
@@ -158,7 +161,7 @@ class Decoder(nn.Module):
         x = self.embed(tokens)
         cos, sin = self.rope_cos[:t].to(x.dtype), self.rope_sin[:t].to(x.dtype)
         attention = self.attention or usual_implementation(x.device.type, x.dtype, t)
-        bias = causal_bias(t, x.device, x.dtype) if attention == "written" else None
+        bias = causal_bias(t, x.device, x.dtype, self.causal) if attention == "written" else None
         stream = [x]
         for block in self.blocks:
             stream.append(block(stream[-1], cos, sin, bias))
@@ -182,6 +185,18 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.unembed(self.hidden(tokens)[-1])
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions on (..., t, head_dim), in Llama's layout: i is paired with i + head_dim / 2.
+
+    ``cos`` and signed ``sin`` are (t, head_dim).
+    """
+    if not torch.compiler.is_compiling():
+        return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+    # The same with the halves as an axis of their own: of a roll the compiler makes a loop over single numbers.
+    halves, cos, sin = (y.unflatten(-1, (2, -1)) for y in (x, cos, sin))
+    return (halves * cos + halves.flip(-2) * sin).flatten(-2)
 
 
 def rotary_tables(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

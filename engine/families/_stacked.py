@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.families._attention import attend, causal_bias, usual_implementation
-from engine.families._decoder import Block, Decoder
+from engine.families._decoder import Block, Decoder, rotate
 
 
 class StackedDecoder(nn.Module):
@@ -19,6 +19,8 @@ class StackedDecoder(nn.Module):
 
     Parameters carry the names of the members' own with ``/`` for ``.``, so that each can be taken out again.
     """
+
+    causal: Tensor | None
 
     def __init__(self, members: Sequence[Decoder]) -> None:
         super().__init__()
@@ -35,6 +37,7 @@ class StackedDecoder(nn.Module):
             self.register_parameter(name.replace(".", "/"), nn.Parameter(stacked))
         self.register_buffer("rope_cos", first.rope_cos, persistent=False)
         self.register_buffer("rope_sin", first.rope_sin, persistent=False)
+        self.register_buffer("causal", first.causal, persistent=False)
 
     def weight(self, name: str) -> Tensor:
         """A member's parameter ``name``, (members, ...)."""
@@ -60,7 +63,7 @@ class StackedDecoder(nn.Module):
         rope_cos, rope_sin = self.get_buffer("rope_cos"), self.get_buffer("rope_sin")
         cos, sin = rope_cos[:t].to(x.dtype), rope_sin[:t].to(x.dtype)
         attention = self.attention or usual_implementation(x.device.type, x.dtype, t)
-        bias = causal_bias(t, x.device, x.dtype) if attention == "written" else None
+        bias = causal_bias(t, x.device, x.dtype, self.causal) if attention == "written" else None
         for layer in range(self.n_layers):
             x = self._block(x, f"blocks.{layer}.", (batch, t), cos, sin, bias)
         normed = self._norm(x, "norm.weight") * self.multipliers.output
@@ -92,7 +95,6 @@ class StackedDecoder(nn.Module):
         members, (batch, t) = len(x), shape
         qkv = self._linear(x, f"{at}qkv").view(members * batch, t, 3 * self.n_heads, self.head_dim).transpose(1, 2)
         qk, v = qkv[:, : 2 * self.n_heads], qkv[:, 2 * self.n_heads :]
-        qk = qk * cos + qk.roll(self.head_dim // 2, -1) * sin
-        q, k = qk.chunk(2, dim=1)
+        q, k = rotate(qk, cos, sin).chunk(2, dim=1)
         mixed = attend(q, k, v, self.multipliers.attention, bias)
         return self._linear(mixed.transpose(1, 2).reshape(members, batch * t, -1), f"{at}out")
