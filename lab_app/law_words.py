@@ -58,7 +58,7 @@ def _halving(law: Mapping[str, Any]) -> str:
 def _floor(law: Mapping[str, Any]) -> str:
     floor = law["params"]["E"]
     return tr(
-        "However large the model, {floor} nats per token remain{between}, with this data and budget.",
+        "However large the model, a loss of {floor} remains{between}, with this data and budget.",
         floor=words.value(floor, 3),
         between=_between(law, "E"),
     )

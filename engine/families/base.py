@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from engine.i18n import mark
 from engine.study import RunSpec, Scalar, TableSpec
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class Family(ABC):
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean training loss of a batch, natural logarithm."""
 
+    def loss_unit(self, shape: Shape) -> str:
+        """What the loss is measured in, for the axes that show it."""
+        return mark("nats per token")
+
     @abstractmethod
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """Every parameter once, grouped by how the learning-rate rule treats it."""
@@ -109,7 +114,7 @@ class Family(ABC):
         return {"inputs": tokens, "targets": tokens}
 
     def stack(self, models: "Sequence[nn.Module]") -> "StackedModel | None":
-        """Models of one shape as one, which trains several seeds at once; None where the family has no such form."""
+        """Models of one shape as one, which trains several runs at once; None where the family has no such form."""
         return None
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: "Any") -> None:

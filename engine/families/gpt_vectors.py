@@ -59,6 +59,9 @@ class GptVectors(Gpt):
 
         return LossOutput(masked_square_error(model(batch["inputs"]), batch["targets"]))
 
+    def loss_unit(self, shape: Shape) -> str:
+        return mark("squared error")
+
     def example(self, shape: Shape, batch_size: int, context: int) -> "dict[str, Tensor]":
         """Random vectors and numbers."""
         import torch

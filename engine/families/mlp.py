@@ -108,6 +108,9 @@ class Mlp(Family):
             return LossOutput(functional.mse_loss(predicted.float(), targets))
         return LossOutput(functional.cross_entropy(predicted.float(), targets))
 
+    def loss_unit(self, shape: Shape) -> str:
+        return mark("nats per sample") if shape["classes"] else mark("squared error")
+
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""
         ratio = base_width / self.width(shape)

@@ -8,7 +8,7 @@ from engine.errors import InputError
 from engine.figures.model import Axis, Dash, Figure, Floats, Marker, Series
 from engine.figures.provenance import provenance
 from engine.figures.ticks import format_count
-from engine.figures.words import convention_words, size_of
+from engine.figures.words import convention_words, loss_words, size_of
 from engine.i18n import tr
 from engine.store import Reader, RunRow
 
@@ -85,7 +85,7 @@ def _figure(
         "seconds": Axis(tr("Training time (s), at each run's mean speed"), "linear", "count"),
     }
     validation = key.startswith("val/")
-    y_label = tr("Validation loss (nats per token)") if validation else tr("Training loss (nats per token)")
+    y_label = loss_words(shown, "val" if validation else "train")
     known = {"train/loss", "val/loss"}
     return Figure(
         id="loss-curves",

@@ -52,7 +52,7 @@ def loss_vs_params(
         id="loss-vs-params",
         title=tr("Loss against size: {study}", study=reader.study(study_id).shown_title),
         x=Axis(convention_words(convention), "log", "count"),
-        y=Axis(metric_words("language-modelling", metric), "log"),
+        y=Axis(metric_words("language-modelling", metric, runs), "log"),
         series=tuple(series),
         bands=tuple(bands),
         provenance=provenance(
@@ -120,7 +120,7 @@ def capability_vs_params(
         id="capability-vs-params",
         title=tr("Capability against size: {study}", study=reader.study(study_id).shown_title),
         x=Axis(convention_words(convention), "log", "count"),
-        y=Axis(metric_words(capability, metric), "log" if loss_like else "linear"),
+        y=Axis(metric_words(capability, metric, runs), "log" if loss_like else "linear"),
         series=tuple(series),
         # A chance level that differs between runs is no one line.
         lines=(Line(_chance_words(capability), chance.pop(), dash="dashed"),) if len(chance) == 1 else (),
@@ -137,7 +137,7 @@ def capability_vs_params(
         ),
         caption=tr(
             "{label} of {n} runs; small points are seeds, large ones their mean with one standard error.",
-            label=metric_words(capability, metric),
+            label=metric_words(capability, metric, runs),
             n=len(by_run),
         ),
         legend_at="lower left" if loss_like else "best",

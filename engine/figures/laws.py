@@ -9,6 +9,7 @@ from engine.figures.model import Axis, Band, Dash, Figure, Floats, Marker, Serie
 from engine.figures.palette import OKABE_ITO
 from engine.figures.provenance import provenance
 from engine.figures.ticks import format_count, format_parameter
+from engine.figures.words import loss_words
 from engine.i18n import mark, tr
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def loss_surface(reader: "Reader", study_id: str) -> Figure:
         id="loss-surface",
         title=tr("Loss against data and size: {study}", study=reader.study(study_id).shown_title),
         x=Axis(tr("Training tokens"), "log", "count"),
-        y=Axis(tr("Validation loss (nats per token)"), "log"),
+        y=Axis(loss_words(_runs(reader, study_id)), "log"),
         series=tuple(series),
         provenance=provenance(reader, study_id, _runs(reader, study_id), equation=equation, extra={"law": _facts(law)}),
         caption=tr("Points: {n} runs. Lines: {equation}.", n=len(points), equation=equation) + _said(law),
@@ -77,7 +78,7 @@ def isoflop(reader: "Reader", study_id: str) -> Figure:
         id="isoflop",
         title=tr("Loss at equal compute: {study}", study=reader.study(study_id).shown_title),
         x=Axis(tr(_SIZES), "log", "count"),
-        y=Axis(tr("Validation loss (nats per token)"), "log"),
+        y=Axis(loss_words(_runs(reader, study_id)), "log"),
         series=tuple(series),
         provenance=provenance(reader, study_id, _runs(reader, study_id), extra={"law": _facts(law)}),
         caption=tr("Parabolas in ln N at {n} budgets of compute; stars are minima inside the grid.", n=len(budgets))
@@ -150,7 +151,7 @@ def best_setting(reader: "Reader", study_id: str) -> Figure:
         id="best-setting",
         title=tr("Best setting by size: {study}", study=reader.study(study_id).shown_title),
         x=Axis(field, "log"),
-        y=Axis(tr("Validation loss (nats per token)"), "log"),
+        y=Axis(loss_words(_runs(reader, study_id)), "log"),
         series=tuple(series),
         provenance=provenance(reader, study_id, _runs(reader, study_id), extra={"sweeps": shown}),
         caption=" ".join(_drift(document) for document in shown),

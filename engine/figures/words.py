@@ -1,9 +1,12 @@
 """Names that several figures share."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from engine.capabilities import capabilities
 from engine.errors import InputError
+from engine.families import families
 from engine.i18n import tr
 from engine.simulating import spec as simulated
 from engine.store import RunRow
@@ -25,11 +28,28 @@ def size_of(run: RunRow, convention: str) -> int:
     return run.n_params if convention == "all" else run.n_params_non_embedding
 
 
-def metric_words(capability: str, metric: str) -> str:
-    """The label of an axis that shows a metric of a capability."""
+def loss_words(runs: Sequence[RunRow], split: str = "val") -> str:
+    """The label of an axis that shows the loss of these runs, with its unit where their family is known.
+
+    ``split`` is val, train, or empty where both are shown.
+    """
+    loss = {"val": tr("Validation loss"), "train": tr("Training loss"), "": tr("Loss")}[split]
+    unit = loss_unit(runs)
+    return tr("{loss} ({unit})", loss=loss, unit=unit) if unit else loss
+
+
+def loss_unit(runs: Sequence[RunRow]) -> str:
+    """What the losses of these runs are measured in; empty where it is not known, or not one unit."""
+    shapes = {(run.family, run.size): run for run in runs if run.family in families}
+    units = {families[run.family].loss_unit(run.shape) for run in shapes.values()}
+    return tr(units.pop()) if len(units) == 1 else ""
+
+
+def metric_words(capability: str, metric: str, runs: Sequence[RunRow] = ()) -> str:
+    """The label of an axis that shows a metric of a capability, measured on these runs."""
     if capability == "language-modelling":
         if metric == "loss":
-            return tr("Validation loss (nats per token)")
+            return loss_words(runs)
         if metric == "bits_per_byte":
             return tr("Validation bits per byte")
     return metric_title(capability, metric)

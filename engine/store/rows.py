@@ -83,6 +83,12 @@ class RunRow(Row, frozen=True, kw_only=True):
     traceback: str
 
     @property
+    def shape(self) -> dict[str, Scalar]:
+        """The shape of the model, as its family resolved it."""
+        found: dict[str, Scalar] = json.loads(self.spec_json).get("shape", {})
+        return found
+
+    @property
     def facts(self) -> dict[str, Scalar | None]:
         """What was found out when the run started: device, precision, versions, fingerprint of the data."""
         found: dict[str, Scalar | None] = json.loads(self.facts_json)

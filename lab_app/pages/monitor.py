@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.events import RunState
+from engine.figures.words import loss_words
 from engine.i18n import mark, tr
 from engine.study import RunSpec
 from lab_app import words
@@ -387,7 +388,7 @@ class MonitorPage(Page):
 
     def _title_axes(self) -> None:
         label = tr(AXES[self._axis()])
-        self.loss.set_titles(label, tr("Loss (nats per token)"), "count")
+        self.loss.set_titles(label, loss_words(self.catalog.runs(self.study), ""), "count")
         for key, plot in self.small.items():
             self.small_titles[key].setText(tr(SMALL[key]))
             plot.set_titles("", "", "count", "count" if key == "tokens_per_second" else "number")

@@ -57,7 +57,7 @@ def test_a_law_is_said_in_sentences() -> None:
     assert law_words.equation(LAW) == "L(N) = 1.2 + 40 / N^0.5"
     assert said[0] == "The exponent is 0.5 (90% interval 0.45 to 0.55)."
     assert "leave 32% of the loss" in said[1] and "takes 4 times" in said[1]
-    assert said[2].startswith("However large the model, 1.2 nats")
+    assert said[2].startswith("However large the model, a loss of 1.2 remains")
     assert "It holds." in said[3] and "25k" in said[3]
     assert said[4] == "Fitted to 6 points from 2k to 25k parameters."
     assert law_words.warnings(LAW) == ["Only six sizes."]
