@@ -391,7 +391,8 @@ class Runner:
         machine, jobs = self._the_machine(), self._limit(spec)
         stacks = self._run_one is None or getattr(self._run_one, "takes_partners", False)
         waiting = [i for i in self._queue if i not in self._apart] if stacks and run_id not in self._apart else []
-        runs = (run_id, *partners(run_id, waiting, self._spec, jobs, machine.device(spec.execution)))
+        device = machine.device(spec.execution)
+        runs = (run_id, *partners(run_id, waiting, self._spec, jobs, device, list(self._slots)))
         self._queue = [i for i in self._queue if i not in runs]
         control = RunControl()
         for member in runs:

@@ -17,7 +17,7 @@ class Task:
     folder: Path
     cache: Path
     partners: tuple["Task", ...] = ()
-    """Runs that differ from this one in the seed only and may be trained together with it as one stacked model."""
+    """Runs that differ from this one in seed and peak learning rate only and may be trained with it as one stack."""
 
 
 @dataclass(frozen=True, slots=True)

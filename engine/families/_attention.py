@@ -45,7 +45,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None) -
         scores = (q * scale) @ k.transpose(-2, -1) + bias
         return scores.softmax(-1) @ v
     mixed: Tensor = _Written.apply(*(x.flatten(0, 1) for x in (q * scale, k, v)), bias)  # type: ignore[no-untyped-call]
-    return mixed.unflatten(0, q.shape[:2])
+    return mixed.view(q.shape)
 
 
 def _halves(t: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -72,7 +72,7 @@ class _Written(torch.autograd.Function):
         return torch.cat(mixed, dim=1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, *probabilities = ctx.saved_tensors
         of_q, of_k, of_v = [], [], []
         for (first, last), p in zip(_halves(q.shape[1]), probabilities, strict=True):

@@ -195,7 +195,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if not torch.compiler.is_compiling():
         return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
     # The same with the halves as an axis of their own: of a roll the compiler makes a loop over single numbers.
-    halves, cos, sin = (y.unflatten(-1, (2, -1)) for y in (x, cos, sin))
+    halves, cos, sin = (y.view(*y.shape[:-1], 2, -1) for y in (x, cos, sin))
     return (halves * cos + halves.flip(-2) * sin).flatten(-2)
 
 

@@ -8,6 +8,7 @@ from engine.errors import InputError
 from engine.events import RunState
 from engine.figures.forecasts import locked_facts, locked_series
 from engine.figures.law import Law, law_of
+from engine.figures.laws import surface_residuals
 from engine.figures.model import Axis, Band, Figure, Line, Marker, Series
 from engine.figures.palette import OKABE_ITO
 from engine.figures.provenance import provenance
@@ -68,9 +69,11 @@ def loss_vs_params(
 
 
 def residuals(reader: Reader, study_id: str, convention: str = "non-embedding") -> Figure:
-    """How far each run lies from the law, in percent of the law."""
+    """How far each run lies from the law, in percent of the law; against tokens where the law is L(N, D)."""
     runs = [run for run in _finished(reader, study_id) if run.val_loss is not None and not run.variant]
     law = law_of(reader, study_id, runs, convention)
+    if law is None and reader.law(study_id, "chinchilla") is not None:
+        return surface_residuals(reader, study_id)
     if law is None:
         raise InputError(tr("no law has been fitted to this study yet."), tr("Finish all its runs first."))
     away = {

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import InputError
-from engine.figures.model import Axis, Band, Dash, Figure, Floats, Marker, Series
+from engine.figures.model import Axis, Band, Dash, Figure, Floats, Line, Marker, Series
 from engine.figures.palette import OKABE_ITO
 from engine.figures.provenance import provenance
 from engine.figures.ticks import format_count, format_parameter
@@ -51,6 +51,37 @@ def loss_surface(reader: "Reader", study_id: str) -> Figure:
         series=tuple(series),
         provenance=provenance(reader, study_id, _runs(reader, study_id), equation=equation, extra={"law": _facts(law)}),
         caption=tr("Points: {n} runs. Lines: {equation}.", n=len(points), equation=equation) + _said(law),
+        legend_at="right of plot",
+        legend_title=tr(_SIZES),
+    )
+
+
+def surface_residuals(reader: "Reader", study_id: str) -> Figure:
+    """How far each run lies from the fitted L(N, D), in percent of it, against tokens, one colour for each size."""
+    from engine.study_laws import points_of_runs
+
+    law, runs = _law(reader, study_id, "chinchilla"), _runs(reader, study_id)
+    points = points_of_runs(reader, study_id)
+    sizes = np.unique(points["n_params"])
+    series = []
+    for index, size in enumerate(sizes.tolist()):
+        mine = points["n_params"] == size
+        tokens, loss = points["tokens"][mine], points["loss"][mine]
+        away = 100 * (loss / _surface(law["params"], size, tokens) - 1)
+        shade, marker = index / max(1, len(sizes) - 1), _MARKERS[index % len(_MARKERS)]
+        series.append(Series(format_count(size), tokens, away, shade=shade, marker=marker))
+    equation = _equation(law["params"])
+    return Figure(
+        id="residuals",
+        title=tr("What the law leaves over: {study}", study=reader.study(study_id).shown_title),
+        x=Axis(tr("Training tokens"), "log", "count"),
+        y=Axis(tr("Loss above the law (%)")),
+        series=tuple(series),
+        lines=(Line(equation, 0.0, dash="solid", legend=False),),
+        provenance=provenance(reader, study_id, runs, equation=equation, extra={"law": _facts(law)}),
+        caption=tr(
+            "Distance of each of {n} runs from the fitted law {equation}.", n=len(points["loss"]), equation=equation
+        ),
         legend_at="right of plot",
         legend_title=tr(_SIZES),
     )

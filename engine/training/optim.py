@@ -70,6 +70,34 @@ class Optimizer:
             raise TrainingError(tr("The checkpoint's optimizer state does not fit the model."))
 
 
+class SharedOptimizer(Optimizer):
+    """Of stacked parameters (members, ...): each member's rate is its own share, in 0..1, of the one that is set.
+
+    torch's AdamW knows one rate for a tensor. Its step is proportional to the rate, weight decay included, and its
+    moments do not depend on it: so all members take the whole step, and each keeps its share of the way. ``shares`` is
+    (members,), with 1 for the highest rate, so that what rounding adds is scaled down and never up.
+    """
+
+    def __init__(
+        self, model: nn.Module, groups: Sequence[ParamGroup], training: ResolvedTraining, shares: Tensor
+    ) -> None:
+        super().__init__(model, groups, training)
+        self._weights: list[Tensor] = list(self.params)
+        self._before = [torch.empty_like(p, requires_grad=False) for p in self._weights]
+        # Written out in full: torch's fused loops over many tensors take no broadcast ones.
+        self._shares = [
+            shares.to(p.device, p.dtype).view(-1, *[1] * (p.dim() - 1)).expand_as(p).contiguous() for p in self._weights
+        ]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter from its gradient, each member at its own rate, and let the gradients go."""
+        torch._foreach_copy_(self._before, self._weights)
+        super().step()
+        torch._foreach_lerp_(self._before, self._weights, self._shares)
+        torch._foreach_copy_(self._weights, self._before)
+
+
 def _group(group: ParamGroup, training: ResolvedTraining) -> dict[str, Any]:
     return {
         "params": group.params,

@@ -38,6 +38,9 @@ def run_one(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
+        if task.partners:
+            # Each needs a fraction of it when it has its turn, and goes on from its checkpoint where it has one.
+            return Outcome(task.run_id, RunState.INTERRUPTED, apart=True)
         return Outcome(
             task.run_id,
             RunState.FAILED,

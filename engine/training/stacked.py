@@ -1,4 +1,6 @@
-"""Seeds of one size trained as one stacked model, by the one loop; each run keeps its curve, checkpoint and results.
+"""Runs of one size, of several seeds and peak learning rates, trained as one stacked model by the one loop.
+
+Each keeps its own curve, checkpoint and results.
 
 Whether that is faster is measured on the run's own batches and remembered for the machine and the shape. Losses agree
 with those of runs trained apart to 1e-4: float32 sums are taken in another order.
@@ -12,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -19,15 +22,17 @@ from engine.errors import TrainingError
 from engine.events import PhaseName, RunState
 from engine.families.base import ParamGroup, StackedModel
 from engine.task import Outcome, Task
-from engine.training.compilation import compiled_or_eager
+from engine.training.compilation import compiled_or_eager, graph_mode
 from engine.training.device import numerics
 from engine.training.kernels import remembered
-from engine.training.loop import Ending, Trainee, train
-from engine.training.optim import Optimizer
+from engine.training.loop import Ending, Trainee, evaluation_due, train
+from engine.training.optim import Optimizer, SharedOptimizer
+from engine.training.schedule import lr_factor
 from engine.training.session import Session
 
 if TYPE_CHECKING:
     from engine.events import Control, Reporter
+    from engine.study import ResolvedTraining
 
 WORTHWHILE = 1.15
 """Times as fast as one after another from which a stack is taken: less is within the noise of the measurement."""
@@ -35,11 +40,11 @@ ROUNDS = 5
 
 
 class MemberError(Exception):
-    """One member cannot go on; the others can."""
+    """Some members, by index, cannot go on; the others can."""
 
-    def __init__(self, index: int, error: TrainingError) -> None:
-        super().__init__(str(error))
-        self.index, self.error = index, error
+    def __init__(self, errors: Mapping[int, TrainingError]) -> None:
+        super().__init__(", ".join(str(error) for error in errors.values()))
+        self.errors = errors
 
 
 class Fan:
@@ -61,11 +66,13 @@ class StackedCurve:
 
     def __init__(self, members: Sequence[Trainee]) -> None:
         self._curves = [member.curve for member in members]
+        self._plans = [member.spec.training for member in members]
 
     def add(self, step: int, lr: float, losses: Tensor, norms: Tensor) -> None:
-        """Losses and norms are (members,)."""
-        for index, curve in enumerate(self._curves):
-            curve.add(step, lr, losses[index], norms[index])
+        """Losses and norms are (members,). ``lr`` is the highest of the rates; each curve records its member's own."""
+        factor = lr_factor(step - 1, self._plans[0])
+        for index, (curve, plan) in enumerate(zip(self._curves, self._plans, strict=True)):
+            curve.add(step, plan.learning_rate * factor, losses[index], norms[index])
 
     def due(self) -> bool:
         """Whether a block is full or old enough; the same for all."""
@@ -77,15 +84,15 @@ class StackedCurve:
             curve.restart_timer()
 
     def flush(self) -> None:
-        """Send what is waiting; raises ``MemberError`` for the first member whose loss is no number."""
-        failed: MemberError | None = None
+        """Send what is waiting of all; raises ``MemberError`` where a member's loss is no number."""
+        errors: dict[int, TrainingError] = {}
         for index, curve in enumerate(self._curves):
             try:
                 curve.flush()
             except TrainingError as error:
-                failed = failed or MemberError(index, error)
-        if failed is not None:
-            raise failed
+                errors[index] = error
+        if errors:
+            raise MemberError(errors)
 
 
 @dataclass
@@ -151,7 +158,7 @@ def run_stack(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
         try:
             ending = train(run)
         except MemberError as failed:
-            return _one_failed(sessions, failed)
+            return _some_failed(stack, failed)
         if ending is not Ending.DONE:
             state = RunState.INTERRUPTED if ending is Ending.STOPPED else RunState.CANCELLED
             return _all(sessions, state)
@@ -166,15 +173,20 @@ def _all(sessions: Sequence[Session], state: RunState) -> Outcome:
     return dataclasses.replace(first, partners=tuple(others))
 
 
-def _one_failed(sessions: Sequence[Session], failed: MemberError) -> Outcome:
-    """The member that failed says why; the others go on from their checkpoints."""
-    error = failed.error
-    outcomes = [
-        Outcome(session.task.run_id, RunState.FAILED, error.message, error.remedy)
-        if index == failed.index
-        else Outcome(session.task.run_id, RunState.INTERRUPTED)
-        for index, session in enumerate(sessions)
-    ]
+def _some_failed(stack: Stack, failed: MemberError) -> Outcome:
+    """The members that failed say why; the others are saved where they stand, to go on from there without them."""
+    stack.pull()
+    outcomes = []
+    for index, (session, member) in enumerate(zip(stack.sessions, stack.members, strict=True)):
+        error = failed.errors.get(index)
+        if error is not None:
+            outcomes.append(Outcome(session.task.run_id, RunState.FAILED, error.message, error.remedy))
+            continue
+        # The flush that found the failure comes before the evaluation of its step.
+        if evaluation_due(member.state.step, member.spec.training):
+            member.evaluate()
+        member.save()
+        outcomes.append(Outcome(session.task.run_id, RunState.INTERRUPTED))
     return dataclasses.replace(outcomes[0], partners=tuple(outcomes[1:]))
 
 
@@ -199,15 +211,29 @@ def _stack(sessions: Sequence[Session], members: Sequence[Trainee]) -> Stack | N
         for group in session.family.param_groups(first.model, first.spec.shape, training.lr_rule, training.base_width)
         if group.params
     ]
-    stack = Stack(sessions, members, model, Optimizer(module, groups, training))
+    stack = Stack(sessions, members, model, _optimizer(module, groups, members))
     stack.push()
     return stack
+
+
+def _highest(members: Sequence[Trainee]) -> "ResolvedTraining":
+    """The training of the member with the highest rate; all else is the same for all."""
+    return max((member.spec.training for member in members), key=lambda training: training.learning_rate)
+
+
+def _optimizer(module: nn.Module, groups: Sequence[ParamGroup], members: Sequence[Trainee]) -> Optimizer:
+    """Set to the highest rate; a member with a lower one takes its share of each step."""
+    training = _highest(members)
+    rates = torch.tensor([member.spec.training.learning_rate for member in members], dtype=torch.float64)
+    if bool((rates == training.learning_rate).all()):
+        return Optimizer(module, groups, training)
+    return SharedOptimizer(module, groups, training, rates / training.learning_rate)
 
 
 def _trainee(stack: Stack) -> Trainee:
     """The stack as the loop sees it: one run whose losses and norms are (members,)."""
     first, members = stack.members[0], stack.members
-    training = first.spec.training
+    training = _highest(members)
 
     def evaluate() -> None:
         stack.pull(optimizer=False)
@@ -222,6 +248,7 @@ def _trainee(stack: Stack) -> Trainee:
     tellers, clocks = Fan([m.teller for m in members]), Fan([m.clock for m in members])
     return dataclasses.replace(
         first,
+        spec=msgspec.structs.replace(first.spec, training=training),
         model=cast("nn.Module", stack.model),
         loss=_loss(stack),
         optimizer=stack.optimizer,
@@ -248,7 +275,8 @@ def _loss(stack: Stack) -> Callable[[Mapping[str, Tensor]], Tensor]:
     # Not by itself: on a busy machine compiling a stack held small runs up for longer than it could ever win back.
     if session.placement.compile if member.state.step else wanted == "on":
         module = cast("nn.Module", stack.model)
-        loss, works = compiled_or_eager(loss, module, _batch(stack.members, 0), session.teller)
+        mode = graph_mode(member.device.type)
+        loss, works = compiled_or_eager(loss, module, _batch(stack.members, 0), session.teller, mode)
     for one in stack.sessions:
         one.placement = dataclasses.replace(one.placement, compile=works)
     return loss

@@ -1,4 +1,4 @@
-"""Seeds that are trained together: which are, and what pausing, cancelling and failing one does to the others."""
+"""Runs that are trained together: which are, and what pausing, cancelling and failing one does to the others."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from engine.grouping import outcomes, partners
 from engine.machine import Machine
 from engine.runner import Runner
 from engine.store import Store
-from engine.study import StudySpec
+from engine.study import StudySpec, load_study
 from engine.task import Outcome, Task
 from tests.engine.fakes import tiny_study, until
 
@@ -30,6 +30,49 @@ def test_partners_differ_in_the_seed_only_and_leave_every_slot_a_share() -> None
     assert partners(0, list(runs), runs.__getitem__, 2, "cpu") == [], "two of two are not worth measuring"
     six = dict(enumerate(expand(tiny_study(ladder={"sizes": [2000], "seeds": [0, 1, 2, 3, 4, 5]}))))
     assert partners(0, list(six), six.__getitem__, 2, "cpu") == [1, 2]
+
+
+def test_the_last_runs_are_shared_with_slots_that_will_have_nothing_else_to_do() -> None:
+    ladder = {"sizes": [2000, 5000, 11_000], "seeds": [0, 1, 2, 3, 4, 5]}
+    runs = dict(enumerate(expand(tiny_study(ladder=ladder))))
+    middle, last = list(range(6, 12)), list(range(12, 18))
+
+    def group(first: int, queue: list[int], busy: list[int]) -> list[int]:
+        return partners(first, queue, runs.__getitem__, 2, "cpu", busy)
+
+    assert group(6, middle + last, busy=[0]) == middle[1:], "the other slot goes on to the last size"
+    assert group(12, last, busy=[6]) == [13, 14], "the other slot comes back for half of them"
+    assert group(15, last[3:], busy=[12]) == [16, 17], "the other slot has its half"
+
+
+def sweep(**vary: tuple[object, ...]) -> StudySpec:
+    fields = {"training.learning_rate": [0.005, 0.01, 0.02]} | {f"training.{k}": list(v) for k, v in vary.items()}
+    return tiny_study(ladder={"sizes": [2000, 5000], "seeds": [0, 1], "vary": fields}, training={"steps": 20})
+
+
+def test_rates_and_seeds_of_one_size_are_one_group() -> None:
+    runs = dict(enumerate(expand(sweep())))
+    assert partners(0, list(runs), runs.__getitem__, 1, "cpu") == [1, 2, 3, 4, 5]
+    assert {runs[i].size for i in range(6)} == {2000}
+    assert partners(0, list(runs), runs.__getitem__, 2, "cpu") == [1, 2]
+
+
+def test_what_else_is_swept_stays_apart() -> None:
+    runs = dict(enumerate(expand(sweep(lr_rule=("mup", "fixed"), weight_decay=(0.0, 0.1)))))
+    for first in (0, 4, 13):
+        group = [runs[i] for i in (first, *partners(first, list(runs), runs.__getitem__, 1, "cpu"))]
+        assert len(group) == 6
+        assert len({(run.size, run.training.lr_rule, run.training.weight_decay) for run in group}) == 1
+        assert {run.training.learning_rate for run in group} == {0.005, 0.01, 0.02}
+
+
+def test_the_study_of_learning_rates_is_stacked() -> None:
+    study = load_study("learning-rate-transfer")
+    runs = dict(enumerate(expand(study)))
+    first = runs[0]
+    group = [first] + [runs[i] for i in partners(0, list(runs), runs.__getitem__, 1, "cpu")]
+    assert [run.training.learning_rate for run in group] == [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08]
+    assert {(run.size, run.training.lr_rule) for run in group} == {(first.size, "mup")}
 
 
 @pytest.mark.parametrize("training", [{"optimizer": "muon"}, {"early_stopping_patience": 2}, {"micro_batch_size": 4}])
@@ -104,6 +147,24 @@ def test_seeds_are_given_together_and_all_finish(runner: Runner, trainer: Togeth
     assert runner.wait(identity, timeout=20)
     assert [len(runs) for runs in trainer.given] == [4, 4]
     assert states(runner, (*trainer.given[0], *trainer.given[1])) == ["finished"] * 8
+
+
+def test_a_sweep_of_rates_is_given_together(runner: Runner, trainer: Together) -> None:
+    trainer.go.set()
+    identity = runner.submit(sweep())
+    assert runner.wait(identity, timeout=20)
+    assert [len(runs) for runs in trainer.given] == [6, 6]
+    assert states(runner, (*trainer.given[0], *trainer.given[1])) == ["finished"] * 12
+
+
+def test_every_slot_gets_its_share(tmp_path: Path, trainer: Together) -> None:
+    with Store.open(tmp_path) as store:
+        runner = Runner(store, jobs=2, executor="thread", run_one=trainer, machine=CPU)
+        runner.submit(tiny_study(ladder={"sizes": [2000], "seeds": [0, 1, 2, 3, 4, 5]}))
+        until(lambda: len(trainer.given) == 2)
+        trainer.go.set()
+        runner.stop_all()
+    assert [len(runs) for runs in trainer.given] == [3, 3]
 
 
 def test_pausing_one_pauses_all_and_so_does_going_on(runner: Runner, trainer: Together) -> None:

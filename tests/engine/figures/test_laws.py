@@ -122,3 +122,13 @@ def test_a_study_of_another_kind_says_what_it_lacks(sweep: Study, surface: Study
         build(sweep[0], "loss-surface", sweep[1])
     with pytest.raises(InputError, match="varies no number"):
         build(surface[0], "best-setting", surface[1])  # tokens are the law's, not a setting
+
+
+def test_residuals_of_a_surface_are_percent_of_it_against_tokens(surface: Study) -> None:
+    reader, study = surface
+    figure = build(reader, "residuals", study)
+    away = np.concatenate([series.y for series in figure.series])
+    assert len(figure.series) == 6 and len(away) == 6 * len(TOKENS)
+    assert figure.x.label == "Training tokens"
+    # Half a percent of noise was put in; a fit of five parameters takes a little of it.
+    assert 0.3 < np.std(away) < 0.7 and abs(np.mean(away)) < 0.3
