@@ -47,7 +47,7 @@ _SENTENCES: Final = {
     ),
     "mixed": mark(
         "A real break that depends on the seed: around {variable} {critical} ({low} to {high}) some seeds learn {main} "
-        "and some do not, with hardly any between."
+        "and some do not, with few between."
     ),
     "flat": mark("Not enough evidence: {main} does not clearly change with {variable}."),
     "sharp-one-metric": mark(
