@@ -9,6 +9,9 @@ from lab_app.models.catalog import Catalog
 from lab_app.models.studies import EYE, ID_ROLE, NAME, STATE, StudiesFilter, StudiesModel
 from lab_app.widgets.basic import column
 
+NARROWEST = 220
+"""Pixels: a window made small would else squeeze the list until no name can be read, and Qt does not give it back."""
+
 
 class StudiesDock(QWidget):
     """A filter over a tree. Choosing a study or run makes it the one the whole window shows."""
@@ -32,6 +35,7 @@ class StudiesDock(QWidget):
         self.tree.setExpandsOnDoubleClick(False)
         self.tree.setIndentation(14)
         self.tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.setMinimumWidth(NARROWEST)
         self._size_columns()
         self.setLayout(column(self.filter, self.tree, spacing=5, margins=(6, 6, 6, 6)))
         say = context.language.say
