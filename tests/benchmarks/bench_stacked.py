@@ -63,7 +63,7 @@ def apart(models: list[Any], tokens: torch.Tensor) -> Step:
 
 def together(models: list[Any], tokens: torch.Tensor, dtype: torch.dtype, compiled: bool) -> Step:
     for model in models:
-        model.configure(compute_dtype=dtype)
+        model.configure(compute_dtype=dtype, attention="written")  # as a run has it at this context
     stack: Any = families["gpt"].stack(models)
     params = list(stack.parameters())
     one = optimizer(params)
