@@ -10,7 +10,7 @@ import msgspec
 from engine.capabilities import capabilities
 from engine.errors import InputError, StudyError
 from engine.families import families
-from engine.families.base import Counts, DataShape, Family
+from engine.families.base import MODALITIES, Counts, DataShape, Family
 from engine.i18n import tr
 from engine.simulating.spec import expand_simulated
 from engine.sources import sources
@@ -192,7 +192,7 @@ def _check_modality(family: Family, source: Source, data: DataShape) -> None:
                 "model.family: {family} cannot learn from {source}, which yields {modality}.",
                 family=family.name,
                 source=source.name,
-                modality=tr(data.modality),
+                modality=tr(MODALITIES[data.modality]),
             )
         )
 

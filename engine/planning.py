@@ -180,7 +180,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
 
     from engine.families.base import build_for
     from engine.training.device import numerics, out_of_memory, place
-    from engine.training.evaluate import EVAL_TOKENS_PER_BATCH
+    from engine.training.evaluate import eval_rows
     from engine.training.optim import Optimizer
 
     family, training = families[spec.family], spec.training
@@ -204,7 +204,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
                 optimizer.step()
 
             # Evaluations take more at once than a step does, which for small models costs far less per token.
-            rows = max(1, EVAL_TOKENS_PER_BATCH // training.context)
+            rows = eval_rows(family, spec.shape, training.context)
             held = {n: t.to(placement.device) for n, t in family.example(spec.shape, rows, training.context).items()}
 
             def forward() -> None:

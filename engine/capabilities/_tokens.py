@@ -42,7 +42,10 @@ _passes: "WeakKeyDictionary[Callable[[Tensor], Tensor], dict[tuple[str, int, int
 
 
 def score_windows(model: "ModelUnderTest", data: "Prepared", tokens: int) -> Scored | None:
-    """Score about that many tokens of the validation split, once; None where there is not one window."""
+    """Score about that many tokens of the validation split, once; None where there is not one window, or no model of
+    what comes next."""
+    if model.family is not None and not model.family.predicts_next:
+        return None
     known = _passes.setdefault(model.logits, {})
     key = (data.fingerprint, model.context, tokens)
     if key not in known:

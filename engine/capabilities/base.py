@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.i18n import tr
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from engine.families.base import Family, Shape
     from engine.sources.base import Prepared
 
 
@@ -56,6 +57,9 @@ class ModelUnderTest:
     device: "torch.device"
     context: int
     seed: int
+    family: "Family | None" = None
+    """What the model is one of; with ``shape`` it builds an untrained twin and reads features."""
+    shape: "Shape" = field(default_factory=dict)
 
 
 class Capability(ABC):

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.i18n import mark
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -13,15 +16,29 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from engine.sources.base import Prepared
+
 Shape = Mapping[str, Scalar]
 """Every dimension of one model, frozen into its RunSpec; what ``build`` needs and nothing else."""
+
+
+Modality = Literal["tokens", "images", "audio", "pairs", "captions", "vectors"]
+MODALITIES: Mapping[Modality, str] = {
+    "tokens": mark("tokens"),
+    "images": mark("images"),
+    "audio": mark("sound"),
+    "pairs": mark("pairs of texts"),
+    "captions": mark("images with captions"),
+    "vectors": mark("vectors"),
+}
+"""What each is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataShape:
     """What a source yields, known without loading it. ``n_classes`` and ``sample_shape`` are for labelled data."""
 
-    modality: Literal["tokens", "images", "audio", "pairs", "vectors"]
+    modality: Modality
     vocab_size: int = 0
     n_classes: int = 0
     sample_shape: tuple[int, ...] = ()
@@ -65,6 +82,18 @@ class LossOutput:
     extras: "Mapping[str, Tensor]" = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something a model made, to be looked at or heard. ``text`` is the whole of a text and the caption of others."""
+
+    kind: Literal["text", "image", "audio"]
+    text: str = ""
+    values: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    """Pixels uint8 (height, width, 3), or a wave float32 (n,) in -1..1."""
+    rate: int = 0
+    """Samples per second of a wave."""
+
+
 class Family(ABC):
     """One architecture that can be built at any size. Stateless; one instance is registered by name."""
 
@@ -74,6 +103,8 @@ class Family(ABC):
     title: ClassVar[str]
     Spec: ClassVar[type[TableSpec]]
     modalities: ClassVar[frozenset[str]]
+    predicts_next: ClassVar[bool] = False
+    """Logits (batch, t, vocab) are of the token after each: its loss is on the axes of every language model."""
 
     @abstractmethod
     def resolve(self, spec: Any, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
@@ -112,6 +143,22 @@ class Family(ABC):
 
         tokens = torch.randint(0, int(shape["vocab_size"]), (batch_size, context))
         return {"inputs": tokens, "targets": tokens}
+
+    def samples(
+        self, model: "nn.Module", spec: RunSpec, prepared: "Prepared", device: "torch.device"
+    ) -> "Sequence[Made]":
+        """A few things the model makes, the same question every time; called in evaluation mode, without gradients.
+
+        What is drawn comes from generators of its own, seeded by the run: a resumed run makes the same.
+        """
+        return ()
+
+    def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor | None":
+        """One vector per sample, (batch, n), of what the model makes of ``inputs``; gradients flow back through it.
+
+        What a probe reads and a new head is trained on. None where the family has nothing of the kind.
+        """
+        return None
 
     def stack(self, models: "Sequence[nn.Module]") -> "StackedModel | None":
         """Models of one shape as one, which trains several runs at once; None where the family has no such form."""

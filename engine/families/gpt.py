@@ -14,18 +14,21 @@ from engine.families.base import (
     DataShape,
     Family,
     LossOutput,
+    Made,
     ParamGroup,
     Shape,
     StackedModel,
     TrainingHints,
 )
 from engine.i18n import mark, tr
-from engine.study import Scalar, TableSpec
+from engine.study import RunSpec, Scalar, TableSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from engine.families._decoder import Decoder, Multipliers
+    from engine.sources.base import Prepared
 
 NORM_EPS = 1e-5
 BASE_LAYERS = 2
@@ -123,6 +126,7 @@ class Gpt(Family):
     title = mark("GPT: decoder-only language model")
     Spec = GptSpec
     modalities = frozenset({"tokens"})
+    predicts_next = True
 
     def resolve(self, spec: GptSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""
@@ -220,6 +224,22 @@ class Gpt(Family):
             ParamGroup(embeddings, rest, decay=True),
             ParamGroup(norms, rest, decay=False),
         ]
+
+    def samples(
+        self, model: "nn.Module", spec: RunSpec, prepared: "Prepared", device: "torch.device"
+    ) -> "Sequence[Made]":
+        """A prompt from the validation split and how the model goes on."""
+        from engine.families._text_samples import continued
+
+        return continued(model, spec, prepared, device)
+
+    def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor":
+        """The last layer's residual stream, normalised, its mean over positions."""
+        from engine.families._decoder import Decoder
+
+        assert isinstance(model, Decoder)
+        normed: Tensor = model.norm(model.hidden(inputs)[-1])
+        return normed.float().mean(dim=1)
 
     def stack(self, models: "Sequence[nn.Module]") -> StackedModel | None:
         from engine.families._decoder import Decoder

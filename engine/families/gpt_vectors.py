@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError, StudyError
 from engine.families import families
-from engine.families.base import Counts, DataShape, LossOutput, Shape
+from engine.families.base import Counts, DataShape, LossOutput, Made, Shape
 from engine.families.gpt import Gpt, GptSpec
 from engine.i18n import mark, tr
-from engine.study import Scalar
+from engine.study import RunSpec, Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import torch
     from torch import Tensor, nn
 
     from engine.families._decoder import Decoder, Multipliers
+    from engine.sources.base import Prepared
 
 
 @families.register("gpt-vectors")
@@ -27,6 +29,7 @@ class GptVectors(Gpt):
     title = mark("GPT over vectors")
     Spec = GptSpec
     modalities = frozenset({"vectors"})
+    predicts_next = False
 
     def resolve(self, spec: GptSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """As ``gpt``; the matrices at both ends are its embedding and do not count into ``size``."""
@@ -68,6 +71,12 @@ class GptVectors(Gpt):
 
         inputs = torch.randn(batch_size, context, int(shape["n_inputs"]))
         return {"inputs": inputs, "targets": torch.randn(batch_size, context, int(shape["n_outputs"]))}
+
+    def samples(
+        self, model: "nn.Module", spec: RunSpec, prepared: "Prepared", device: "torch.device"
+    ) -> "Sequence[Made]":
+        """None: its numbers are in the figures."""
+        return ()
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """Refused: transformers has no such model."""

@@ -117,14 +117,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     require_space(path.parent, need)
     # Tied or sliced tensors would be refused: each is written whole, on its own.
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    with _atomic(path) as temporary:
+    with replacing(path) as temporary:
         save_file(whole, temporary, metadata=dict(metadata))
     return path.stat().st_size
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically."""
-    with _atomic(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -153,7 +153,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it, once on the disk, when the block ends well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -3,30 +3,42 @@
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engine.capabilities import capabilities
 from engine.capabilities.base import ModelUnderTest, Score
-from engine.events import Evaluation, PhaseName, Sample
+from engine.events import ArtifactSaved, Evaluation, PhaseName, Sample
 from engine.families import families
-from engine.families.base import Family
+from engine.families.base import Family, Shape
 from engine.i18n import tr
 from engine.sources.base import Batch, Prepared
 from engine.study import RunSpec, convert
+from engine.training.media import write_made
 from engine.training.report import Teller
 
+if TYPE_CHECKING:
+    from engine.training.loop import Trainee
+
 EVAL_TOKENS_PER_BATCH = 8_192
-"""Tokens of one validation forward pass: large enough to be efficient, small enough for any memory."""
-PROMPT_TOKENS = 16
-SAMPLE_TOKENS = 80
+"""Tokens (or samples) of one validation forward pass at most: large enough to be efficient."""
+EVAL_ACTIVATION_BYTES = 512 * 2**20
+"""What they may take, by what a backward pass would keep: an image is one sample and may be megabytes."""
+SAMPLES = "samples"
+"""Folder of what a model made, in the run's folder."""
 LANGUAGE_MODELLING = "language-modelling"
 VALIDATION = "validation"
-"""Under what name the loss of data that are not tokens is told; no capability."""
+"""Under what name the loss of what is no language model is told; no capability."""
+
+
+def eval_rows(family: Family, shape: Shape, context: int) -> int:
+    """Sequences (or samples) of one validation forward pass."""
+    per_row = family.counts(shape, context).activation_bytes_per_token * context
+    return max(1, min(EVAL_TOKENS_PER_BATCH // context, int(EVAL_ACTIVATION_BYTES / max(1.0, per_row))))
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -55,13 +67,13 @@ class Validation:
 
     def __init__(self, spec: RunSpec, family: Family, prepared: Prepared, device: torch.device) -> None:
         training = spec.training
-        size = max(1, EVAL_TOKENS_PER_BATCH // training.context)
+        size = eval_rows(family, spec.shape, training.context)
         self._family = family
         self._batches = [
             to_tensors(batch, device)
             for batch in prepared.validation_batches(size, training.context, training.eval_tokens)
         ]
-        self._bytes_per_token = prepared.bytes_per_token
+        self._bytes_per_token = prepared.bytes_per_token if family.predicts_next else math.nan
 
     def loss(self, model: nn.Module) -> tuple[float, float | None]:
         """Mean loss over every batch, weighted by its length, and bits per byte (None where it means nothing)."""
@@ -80,18 +92,19 @@ def under_test(model: nn.Module, spec: RunSpec, device: torch.device) -> ModelUn
         out: Tensor = model(tokens.to(device))
         return out.float()
 
-    return ModelUnderTest(model, logits, device, spec.training.context, spec.seed)
+    return ModelUnderTest(model, logits, device, spec.training.context, spec.seed, families[spec.family], spec.shape)
 
 
 def final_evaluations(
-    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller, modality: str
+    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller
 ) -> None:
-    """Score the finished model on every capability of its study; language modelling is always one, for tokens.
+    """Score the finished model on every capability of its study; language modelling is always one, where it can be.
 
-    Of other data the plain validation loss is told, so that every run has one that a law can be fitted to.
+    Of other families the plain validation loss is told, so that every run has one that a law can be fitted to.
     """
+    is_language_model = families[spec.family].predicts_next
     uses: dict[str, Mapping[str, Any]] = {use.name: use.options for use in spec.capabilities}
-    if modality == "tokens" and not uses.get(LANGUAGE_MODELLING):
+    if is_language_model and not uses.get(LANGUAGE_MODELLING):
         uses = {**uses, LANGUAGE_MODELLING: {"tokens": spec.training.final_eval_tokens}}
     subject = under_test(model, spec, device)
     for done, (name, options) in enumerate(uses.items()):
@@ -105,7 +118,7 @@ def final_evaluations(
             teller.log(
                 tr("{capability} could not be measured on this data.", capability=tr(capability.title)), "warning"
             )
-    if modality != "tokens":
+    if not is_language_model:
         teller.emit(_validation_loss(model, spec, prepared, device, teller.run_id))
     teller.phase(PhaseName.EVALUATING, 1.0)
 
@@ -133,49 +146,19 @@ def tracked_metrics(
             yield from ((f"{use.name}/{score.metric}", score.value) for score in scores)
 
 
-def sample_text(model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device) -> str | None:
-    """A prompt from the validation split and what the model makes of it; None where the data is not text.
-
-    Drawn at temperature 0.8 with a generator of the run's own, so that a resumed run draws the same. Where only
-    answers are scored, the prompt is the question and the likeliest answer is shown.
-    """
-    context = spec.training.context
-    batch = next(iter(prepared.validation_batches(1, context, context)), None)
-    if batch is None or "inputs" not in batch or batch["inputs"].dtype.kind != "i":
-        return None
-    first, n_made = _answer_place(batch)
-    start = batch["inputs"][:1, : first + 1 if n_made else min(PROMPT_TOKENS, context)]
-    try:
-        prompt = prepared.decode(start[0])
-    except TypeError:
-        return None
-    tokens = torch.from_numpy(np.ascontiguousarray(start)).to(device)
-    generator = torch.Generator(device=device).manual_seed(spec.seed)
-    with evaluating(model):
-        for _ in range(n_made or SAMPLE_TOKENS):
-            logits = model(tokens[:, -context:])[:, -1].float() / 0.8
-            if n_made:
-                drawn = logits.argmax(-1, keepdim=True)
-            else:
-                drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            tokens = torch.cat((tokens, drawn), dim=1)
-    made = prepared.decode(tokens[0, start.shape[1] :].cpu().numpy())
-    return f"{prompt}⟶{made}"
-
-
-def _answer_place(batch: Batch) -> tuple[int, int]:
-    """First position whose target is scored and how many are, of the first row; (0, 0) where all are."""
-    scored = np.flatnonzero(batch["targets"][0] >= 0)
-    return (int(scored[0]), len(scored)) if len(scored) and scored[0] else (0, 0)
-
-
-def tell_sample(
-    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller, step: int
-) -> None:
-    """Emit a sample of text where the data is text."""
-    text = sample_text(model, spec, prepared, device)
-    if text is not None:
-        teller.emit(Sample(teller.run_id, step, "text", text))
+def tell_samples(run: "Trainee", folder: Path) -> None:
+    """Emit what the model makes at the current step: text as it is, images and waves as files under ``folder``."""
+    spec, teller, step = run.spec, run.teller, run.state.step
+    with evaluating(run.model):
+        made = families[spec.family].samples(run.model, spec, run.prepared, run.device)
+    for number, thing in enumerate(made):
+        if thing.kind == "text":
+            teller.emit(Sample(teller.run_id, step, "text", thing.text))
+            continue
+        path = write_made(thing, folder / SAMPLES, f"{step:08d}-{number}")
+        name = f"{SAMPLES}/{path.name}"
+        teller.emit(ArtifactSaved(teller.run_id, "sample", name, step, path.stat().st_size))
+        teller.emit(Sample(teller.run_id, step, thing.kind, f"{name}\n{thing.text}".rstrip()))
 
 
 def _evaluation(run_id: int, capability: str, score: Score) -> Evaluation:

@@ -21,7 +21,7 @@ from engine.study import ExecutionSpec, convert, spec_hash
 from engine.task import Outcome, Task
 from engine.training import checkpoint as ck
 from engine.training.device import Placement, numerics, place
-from engine.training.evaluate import Validation, final_evaluations, tell_sample, to_tensors, tracked_metrics
+from engine.training.evaluate import Validation, final_evaluations, tell_samples, to_tensors, tracked_metrics
 from engine.training.kernels import choose_attention
 from engine.training.loop import Ending, Trainee, train
 from engine.training.optim import Optimizer
@@ -267,7 +267,7 @@ class Session:
         number = -(-state.step // training.eval_every)
         total = -(-training.n_steps // training.eval_every)
         if number * SAMPLES // total > (number - 1) * SAMPLES // total:
-            tell_sample(run.model, run.spec, prepared, run.device, self.teller, state.step)
+            tell_samples(run, self.task.folder)
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_step, state.evaluations_without_gain = loss, state.step, 0
             if training.keep_best:
@@ -359,5 +359,4 @@ class Session:
             # Beside the weights: a model must outlive the cache that its data came from.
             for name, text in prepared.tokenizer_files().items():
                 ck.write_text(self.task.folder / name, text)
-        modality = self.source.shape(self._data).modality
-        final_evaluations(run.model, self.spec, prepared, run.device, self.teller, modality)
+        final_evaluations(run.model, self.spec, prepared, run.device, self.teller)

@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, toy.Record
 
 
 def test_learns_and_tells(finished: tuple[Path, toy.Recorder]) -> None:
-    _, recorder = finished
+    folder, recorder = finished
     losses = recorder.curve("train/loss")
     assert list(losses) == list(range(1, 121))
     assert losses[120] < losses[1] - 1
@@ -46,7 +46,11 @@ def test_learns_and_tells(finished: tuple[Path, toy.Recorder]) -> None:
     assert len(recorder.curve("lr")) == len(recorder.curve("grad_norm")) == 120
     assert recorder.of(Progress)[-1].step == 120
     assert recorder.of(Progress)[-1].tokens_seen == 120 * 256
-    assert len(recorder.of(Sample)) == 4
+    samples = recorder.of(Sample)
+    assert [sample.kind for sample in samples] == ["text", "image"] * 4
+    pictures = [sample.content.split("\n") for sample in samples[1::2]]
+    assert all(caption == "grey" and (folder / "run" / name).is_file() for name, caption in pictures)
+    assert [a.path for a in recorder.of(ArtifactSaved) if a.kind == "sample"] == [name for name, _ in pictures]
     facts = recorder.of(Facts)[0].values
     assert facts["precision"] == "float32" and facts["data_fingerprint"] == "toy-0"
     assert len(recorder.of(MetricBlock)) < 60, "metrics leave in blocks"
@@ -218,7 +222,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     recorder = toy.Recorder()
     assert run_one(toy.task(tmp_path, run), recorder, toy.Commands()).state is RunState.FINISHED
     assert any("Stopped early" in log.text for log in recorder.of(Log))
-    assert {a.kind for a in recorder.of(ArtifactSaved)} == {"best", "checkpoint", "weights"}
+    assert {a.kind for a in recorder.of(ArtifactSaved)} == {"best", "checkpoint", "weights", "sample"}
     validation = recorder.curve("val/loss")
     from safetensors.numpy import load_file
 

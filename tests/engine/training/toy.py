@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.events import Command, Event, PhaseName, RunState
 from engine.families import families
-from engine.families.base import Counts, DataShape, Family, LossOutput, ParamGroup
+from engine.families.base import Counts, DataShape, Family, LossOutput, Made, ParamGroup
 from engine.sources import sources
 from engine.sources.base import Batch, QualityReport, Source
 from engine.study import CapabilityUse, ExecutionSpec, ResolvedTraining, RunSpec, TableSpec
@@ -42,6 +42,13 @@ class ToyFamily(Family):
     title = "Toy"
     Spec = ToySpec
     modalities = frozenset({"tokens"})
+    predicts_next = True
+
+    def samples(self, model: Any, spec: RunSpec, prepared: Any, device: Any) -> list[Made]:
+        from engine.families._text_samples import continued
+
+        grey = np.full((2, 3, 3), 128, np.uint8)
+        return [*continued(model, spec, prepared, device), Made("image", "grey", grey)]
 
     def resolve(self, spec: Any, size: int, data: DataShape, context: int) -> dict[str, Any]:
         return {"width": size, "vocab_size": data.vocab_size}
