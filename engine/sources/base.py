@@ -13,13 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.families.base import DataShape
+from engine.i18n import mark
 from engine.study import TableSpec
 
 Batch = dict[str, NDArray[Any]]
 """Named arrays whose first axis is the sample: tokens are ``inputs`` and ``targets``, int64 (batch, context)."""
 
 OnProgress = Callable[[str, float], None]
-"""Called with a step's name in English (``tr`` it to show it) and a fraction in 0..1."""
+"""Called with a step's name in English (``tr`` it to show it) and a fraction in 0..1.
+
+What it raises ends the preparation, which leaves nothing half made behind: so a person cancels.
+"""
+
+Preview = Mapping[str, Any]
+"""One document or sample to look at: ``origin``, the file and row or the split it is from, and what there is of
+
+- ``text``, and ``target``: the text that belongs to it, where the data is pairs;
+- ``label``: the name of its class;
+- ``image``: pixels, uint8 (height, width, 3), at the size that a model sees;
+- ``sound``: a wave, float32 (n,) in -1..1, with ``rate``, its samples per second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,13 @@ class QualityReport:
     """(file, why) of what could not be read, at most 100."""
     n_skipped: int = 0
     length_quantiles: tuple[float, ...] = ()
-    """Bytes per document at 5, 25, 50, 75, 95 %."""
+    """``length_unit`` per document at 5, 25, 50, 75, 95 %."""
     notes: tuple[str, ...] = ()
+    length_unit: str = mark("bytes")
+    label_counts: tuple[tuple[str, int], ...] = ()
+    """(class, documents of both splits) in the order of the labels, for labelled data."""
+    encodings: tuple[tuple[str, int], ...] = ()
+    """(encoding or file format, files), where the data came from files."""
 
 
 class Prepared(Protocol):
@@ -87,6 +105,8 @@ class Source(ABC):
     Spec: ClassVar[type[TableSpec]]
     procedural: ClassVar[bool] = False
     """True where the data is made by a program; said wherever its results are shown."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Endings of the user's files it reads, ``(".txt", ".csv")``: a folder dropped on the window is offered to it."""
 
     @abstractmethod
     def shape(self, spec: Any) -> DataShape:
@@ -99,6 +119,6 @@ class Source(ABC):
         Raises ``InputError`` for data that cannot be used and ``ResourceError`` for a full disk.
         """
 
-    def preview(self, spec: Any, n: int = 5) -> list[Mapping[str, str]]:
-        """A few documents or samples as text, for the Data page."""
+    def preview(self, spec: Any, n: int = 5) -> list[Preview]:
+        """A few documents or samples, for the Data page: the first that are found, read in well under a second."""
         raise NotImplementedError(self.name)

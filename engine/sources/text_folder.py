@@ -28,6 +28,7 @@ class TextFolder(Source):
     name = "text-folder"
     version = 1
     title = mark("Text folder")
+    reads = tuple(_readers.READERS)
 
     class Spec(TextSpec, frozen=True, kw_only=True):
         """Where the text is and how it is read."""
