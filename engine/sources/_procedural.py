@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from engine.families.base import DataShape
 from engine.i18n import mark, tr
-from engine.sources.base import Batch, QualityReport
+from engine.sources.base import Batch, Preview, QualityReport
 from engine.study import TableSpec
 
 Split = Literal["train", "validation", "ood"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "ood")
 Items = NDArray[np.int64]
 """Whole items, int64 (n, item_length)."""
 
@@ -137,10 +138,9 @@ class Procedural(ABC):
         """The symbols of a token sequence."""
         return self.separator.join(self.vocabulary[int(token)] for token in tokens)
 
-    def preview(self, n: int) -> list[Mapping[str, str]]:
+    def preview(self, n: int) -> list[Preview]:
         """The first ``n`` items of every split as text."""
-        splits: tuple[Split, ...] = ("train", "validation", "ood")
-        return [{"origin": split, "text": self.decode(item)} for split in splits for item in self.items(split, n)]
+        return [{"origin": split, "text": self.decode(item)} for split in SPLITS for item in self.items(split, n)]
 
     def _report(self) -> QualityReport:
         n_train, n_validation = self.n_items("train"), self.n_items("validation")
