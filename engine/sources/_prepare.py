@@ -246,6 +246,7 @@ def _report(staged: _Staged, parts: _split.Split, skipped: Skipped) -> QualityRe
         n_skipped=skipped.n,
         length_quantiles=tuple(float(q) for q in np.quantile(sizes, [0.05, 0.25, 0.5, 0.75, 0.95])),
         notes=tuple(notes),
+        encodings=tuple(sorted(skipped.encodings.items())),
     )
 
 

@@ -1,5 +1,6 @@
 """Fields that every text source has, and what a document is before it is split and tokenised."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
@@ -61,10 +62,11 @@ class Document(NamedTuple):
 
 @dataclass(slots=True)
 class Skipped:
-    """What could not be read: the first hundred by name, all of them counted."""
+    """What was met in reading: what could not be read, the first hundred by name, and the encodings of the files."""
 
     listed: list[tuple[str, str]] = field(default_factory=list)
     n: int = 0
+    encodings: Counter[str] = field(default_factory=Counter)
 
     def add(self, where: str, why: str) -> None:
         """Record one file or row."""

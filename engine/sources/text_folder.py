@@ -1,10 +1,10 @@
-"""The user's own text: a folder, or one file, of .txt, .md, .py, .jsonl, .csv and .parquet."""
+"""The user's own text: a folder, or one file, of .txt, .md, .py, .jsonl, .csv, .tsv and .parquet."""
 
 import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,12 +23,12 @@ _PARQUET_RATIO = 4
 
 @sources.register("text-folder")
 class TextFolder(Source):
-    """A folder of your own text files. Rows of .jsonl, .csv and .parquet are documents, other files are one each."""
+    """A folder of your own text files. Rows of tables are documents, other files are one each."""
 
     name = "text-folder"
     version = 1
     title = mark("Text folder")
-    reads = tuple(_readers.READERS)
+    reads = _readers.ENDINGS
 
     class Spec(TextSpec, frozen=True, kw_only=True):
         """Where the text is and how it is read."""
@@ -40,10 +40,17 @@ class TextFolder(Source):
             str,
             msgspec.Meta(
                 title=mark("Text column"),
-                description=mark("Field of .jsonl, .csv and .parquet that holds the text"),
+                description=mark("Field of .jsonl, .csv, .tsv and .parquet that holds the text"),
                 min_length=1,
             ),
         ] = "text"
+        encoding: Annotated[
+            Literal["utf-8", "gb18030", "big5", "shift_jis", "cp1252"],
+            msgspec.Meta(
+                title=mark("Encoding"),
+                description=mark("Of files that are not UTF-8 and have no byte order mark; UTF-8 stops at them"),
+            ),
+        ] = "utf-8"
         skip_bad: Annotated[
             bool,
             msgspec.Meta(
@@ -75,17 +82,17 @@ class TextFolder(Source):
 
 def _documents(spec: TextFolder.Spec, files: list[tuple[str, Path]], skipped: Skipped) -> Iterator[Document]:
     for name, path in files:
-        yield from _readers.read(path, name, spec.text_column, spec.skip_bad, skipped)
+        yield from _readers.read(path, name, spec.text_column, spec.skip_bad, skipped, spec.encoding)
 
 
 def list_files(given: str) -> list[tuple[str, Path]]:
     """(name, path) of every file that can be read, by name. Raises ``InputError`` where there is none."""
-    endings = ", ".join(_readers.READERS)
+    endings = ", ".join(_readers.ENDINGS)
     if not given:
         raise InputError(tr("data.path: choose a folder of text."))
     root = Path(given).expanduser()
     if root.is_file():
-        if root.suffix.lower() not in _readers.READERS:
+        if root.suffix.lower() not in _readers.ENDINGS:
             raise InputError(tr("data.path: {path} is none of {endings}.", path=given, endings=endings))
         return [(root.name, root)]
     if not root.is_dir():
@@ -95,7 +102,7 @@ def list_files(given: str) -> list[tuple[str, Path]]:
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         for name in names:
             path = Path(folder, name)
-            if path.suffix.lower() in _readers.READERS and not name.startswith(".") and path.is_file():
+            if path.suffix.lower() in _readers.ENDINGS and not name.startswith(".") and path.is_file():
                 found.append((path.relative_to(root).as_posix(), path))
     if not found:
         raise InputError(

@@ -214,11 +214,16 @@ def write_csv(path: Path, texts: list[str], column: str = "text") -> None:
         csv.writer(stream).writerows([["id", column], *([n, t] for n, t in enumerate(texts))])
 
 
+def write_tsv(path: Path, texts: list[str], column: str = "text") -> None:
+    lines = "".join(f"{n}\t{text.rstrip()} \n" for n, text in enumerate(texts))
+    path.write_text(f"id\t{column}\n{lines}", encoding="utf-8")
+
+
 def write_parquet(path: Path, texts: list[Any], column: str = "text") -> None:
     pq.write_table(pa.table({column: texts, "id": list(range(len(texts)))}), path)
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet", "txt", "md", "py"])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "parquet", "txt", "md", "py"])
 @pytest.mark.parametrize("column", ["text", "body"])
 def test_every_kind_of_file(tmp_path: Path, cache: Path, ending: str, column: str) -> None:
     folder = tmp_path / "data" / "deeper"
@@ -227,11 +232,11 @@ def test_every_kind_of_file(tmp_path: Path, cache: Path, ending: str, column: st
         for number, text in enumerate(rows()):
             (folder / f"{number}.{ending}").write_text("\ufeff" + text, encoding="utf-8")
     else:
-        writer = {"jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet}[ending]
+        writer = {"jsonl": write_jsonl, "csv": write_csv, "tsv": write_tsv, "parquet": write_parquet}[ending]
         writer(folder / f"rows.{ending}", [*rows(), rows()[0], " "], column)
     prepared = prepare(tmp_path / "data", cache, text_column=column, validation_fraction=0.2)
     made = b"".join(tokens(prepared)).strip(b"\0").split(b"\0")
-    assert sorted(made) == sorted(t.encode() for t in rows())
+    assert sorted(t.strip() for t in made) == sorted(t.strip().encode() for t in rows())
     assert prepared.report.exact_duplicates == (0 if ending in {"txt", "md", "py"} else 1)
 
 
@@ -283,7 +288,9 @@ BAD_FILES = [
     ("a.csv", b"id,body\n1,x\n", r"a\.csv: has no column 'text' \(there are: id, body\)"),
     ("a.csv", b"id,text\n1,x\n2\n", r"a\.csv, row 3: has 1 fields where the header has 2"),
     ("a.csv", b'id,text\n1,"x" y\n', r"a\.csv, row 2: is not valid CSV"),
-    ("a.csv", b"id,text\n1,\xff\xfe\n", r"a\.csv, row \d: is not valid CSV"),
+    ("a.csv", b"id,text\n1,fine\n2,\xff\xfe\n3,fine\n", r"a\.csv, row 3: is not UTF-8 text \(byte 17"),
+    ("a.csv", b'id,text\n1,x\n2,"never closed\n3,x\n', r"a\.csv, row 3: is not valid CSV"),
+    ("a.tsv", b"id\ttext\n1\tx\ty\n", r"a\.tsv, row 2: has 3 fields where the header has 2"),
     ("a.parquet", b"not parquet at all", r"a\.parquet: is not a valid Parquet file"),
 ]
 
@@ -298,6 +305,33 @@ def test_bad_data_is_named(folder: Path, cache: Path, name: str, content: bytes,
     skipping = prepare(folder, cache, skip_bad=True)
     assert skipping.report.n_skipped == 1
     assert skipping.report.skipped[0][0].startswith(name)
+
+
+def test_the_rows_after_a_broken_one_are_read(folder: Path, cache: Path) -> None:
+    good = [prose(seed, 60).strip() for seed in (201, 202, 203)]
+    broken = (
+        b"id,text\n1," + good[0].encode() + b'\n2,"x" y\n3,' + good[1].encode() + b"\n4,\xff\n5\n6," + good[2].encode()
+    )
+    bad(folder, "a.csv", broken)
+    prepared = prepare(folder, cache, skip_bad=True)
+    assert [where for where, _ in prepared.report.skipped] == ["a.csv, row 3", "a.csv, row 5", "a.csv, row 6"]
+    made = b"".join(tokens(prepared))
+    assert all(text.encode() in made for text in good)
+
+
+def test_a_byte_order_mark_and_a_named_encoding_are_read(folder: Path, cache: Path) -> None:
+    chinese = "大模型的能力随规模增长。" * 30
+    (folder / "marked.txt").write_text(chinese + "一", encoding="utf-16")
+    (folder / "national.txt").write_text(chinese[::-1] + "二", encoding="gb18030")
+    (folder / "table.csv").write_text("text,id\n" + chinese[3:] + "三,1\n", encoding="gb18030")
+    with pytest.raises(InputError, match=r"national\.txt: is not UTF-8 text \(byte 0; it may be gb18030"):
+        prepare(folder, cache)
+    prepared = prepare(folder, cache, encoding="gb18030")
+    made = b"".join(tokens(prepared)).decode()
+    assert all(text in made for text in (chinese + "一", chinese[::-1] + "二", chinese[3:] + "三"))
+    assert prepared.report.encodings == (("gb18030", 2), ("utf-16", 1), ("utf-8", 30))
+    with pytest.raises(InputError, match=r"national\.txt: is neither UTF-8 nor shift_jis"):
+        prepare(folder, cache, encoding="shift_jis")
 
 
 def test_bad_parquet_rows_are_named(folder: Path, cache: Path) -> None:
