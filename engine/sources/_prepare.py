@@ -3,23 +3,20 @@
 Documents are staged in a file, so memory holds a few hundred bytes per document whatever the size of the text.
 """
 
-import errno
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InputError, ResourceError
+from engine.errors import InputError
 from engine.i18n import mark, tr
 from engine.sources import _minhash, _split, _tokenizers
+from engine.sources._cache import cached
 from engine.sources._prepared import META_FILE, TOKENIZER_FILE, TRAIN_FILE, VALIDATION_FILE, Meta, PreparedText
 from engine.sources._spec import Document, Skipped, TextSpec, cut
 from engine.sources.base import OnProgress, QualityReport
@@ -28,9 +25,7 @@ PIPELINE_VERSION = 1
 """Raised whenever equal documents would no longer give equal tokens."""
 PIECE = 65_536
 """Longer documents are cut into pieces of at most this many bytes."""
-SPARE_BYTES = 64 * 2**20
 _ENCODE_BYTES = 2**20
-_FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 Documents = Callable[[Skipped], Iterable[Document]]
 """Yields the documents of a source and records what it had to skip."""
@@ -82,28 +77,13 @@ def prepare(
     Safe to call from several processes at once: the first makes it, the others wait.
     Raises ``ResourceError`` for a full or read-only disk and ``InputError`` for text that cannot be used.
     """
-    folder = cache / f"text-{key}"
-    ready = PreparedText.open(folder)
-    if ready is not None:
-        return ready.limited(spec.unique_tokens)
-    with _disk_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(cache / f"text-{key}.lock"):
-            ready = PreparedText.open(folder)
-            if ready is not None:
-                return ready.limited(spec.unique_tokens)
-            _check_space(cache, expected_bytes * (2 if spec.tokenizer == "bytes" else 3))
-            partial = cache / f"text-{key}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                _make(spec, documents, expected_bytes, partial, on_progress)
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    made = PreparedText.open(folder)
-    assert made is not None
+    made = cached(
+        cache,
+        f"text-{key}",
+        PreparedText.open,
+        lambda folder: _make(spec, documents, expected_bytes, folder, on_progress),
+        expected_bytes * (2 if spec.tokenizer == "bytes" else 3),
+    )
     return made.limited(spec.unique_tokens)
 
 
@@ -248,31 +228,3 @@ def _report(staged: _Staged, parts: _split.Split, skipped: Skipped) -> QualityRe
         notes=tuple(notes),
         encodings=tuple(sorted(skipped.encodings.items())),
     )
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed + SPARE_BYTES:
-        raise ResourceError(
-            tr(
-                "preparing the data needs {needed} MB in {folder}, and {free} MB are free.",
-                needed=(needed + SPARE_BYTES) // 10**6,
-                folder=str(folder),
-                free=free // 10**6,
-            ),
-            tr("Free some space, or choose another home or less data."),
-        )
-
-
-@contextmanager
-def _disk_errors(cache: Path) -> Iterator[None]:
-    """What the disk refuses becomes a known error; failures of the user's own files are not turned."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL_OR_READ_ONLY:
-            raise
-        raise ResourceError(
-            tr("{folder} cannot be written: {why}.", folder=str(cache), why=error.strerror or ""),
-            tr("Free some space, or choose another home with --home."),
-        ) from error
