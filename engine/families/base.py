@@ -153,12 +153,21 @@ class Family(ABC):
         """
         return ()
 
+    def states(self, model: "nn.Module", inputs: "Tensor") -> "Tensor | None":
+        """One vector per position, float32 (batch, t, n), of what the model makes of ``inputs``; gradients flow back.
+
+        What a new head over positions is trained on. None where samples have no positions.
+        """
+        return None
+
     def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor | None":
         """One vector per sample, (batch, n), of what the model makes of ``inputs``; gradients flow back through it.
 
-        What a probe reads and a new head is trained on. None where the family has nothing of the kind.
+        What a probe reads and a new head is trained on: the mean of the states over positions, unless overridden. None
+        where the family has nothing of the kind.
         """
-        return None
+        states = self.states(model, inputs)
+        return None if states is None else states.mean(dim=1)
 
     def stack(self, models: "Sequence[nn.Module]") -> "StackedModel | None":
         """Models of one shape as one, which trains several runs at once; None where the family has no such form."""

@@ -233,13 +233,13 @@ class Gpt(Family):
 
         return continued(model, spec, prepared, device)
 
-    def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor":
-        """The last layer's residual stream, normalised, its mean over positions."""
+    def states(self, model: "nn.Module", inputs: "Tensor") -> "Tensor":
+        """The last layer's residual stream, normalised."""
         from engine.families._decoder import Decoder
 
         assert isinstance(model, Decoder)
         normed: Tensor = model.norm(model.hidden(inputs)[-1])
-        return normed.float().mean(dim=1)
+        return normed.float()
 
     def stack(self, models: "Sequence[nn.Module]") -> StackedModel | None:
         from engine.families._decoder import Decoder

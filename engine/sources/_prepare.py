@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.i18n import mark, tr
-from engine.sources import _minhash, _split, _tokenizers
+from engine.sources import _labelled, _minhash, _split, _tokenizers
 from engine.sources._cache import cached
-from engine.sources._prepared import META_FILE, TOKENIZER_FILE, TRAIN_FILE, VALIDATION_FILE, Meta, PreparedText
+from engine.sources._prepared import (
+    LABELS_FILE,
+    META_FILE,
+    TOKENIZER_FILE,
+    TRAIN_FILE,
+    VALIDATION_FILE,
+    Meta,
+    PreparedText,
+)
 from engine.sources._spec import Document, Skipped, TextSpec, cut
 from engine.sources.base import OnProgress, QualityReport
 
@@ -39,6 +47,7 @@ class _Staged:
     ends: list[int] = field(default_factory=list)
     order_keys: list[int] = field(default_factory=list)
     origins: list[int] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
     signatures: list[_minhash.Signatures] = field(default_factory=list)
     exact_duplicates: int = 0
 
@@ -109,10 +118,12 @@ def _make(spec: TextSpec, documents: Documents, expected_bytes: int, folder: Pat
     seen.update((folder / TOKENIZER_FILE).read_bytes())
     dtype = _tokenizers.token_dtype(spec)
     total = int(staged.sizes.sum())
-    counts = []
+    counts, lengths = [], []
     for name, mask, begun in ((TRAIN_FILE, parts.train, 0.0), (VALIDATION_FILE, parts.validation, 0.9)):
         on_progress(mark("writing tokens"), begun)
-        counts.append(_write(staged.texts(mask), tokenizer, dtype, folder / name, seen, total, on_progress))
+        lengths.append(_write(staged.texts(mask), tokenizer, dtype, folder / name, seen, total, on_progress))
+        counts.append(int(lengths[-1].sum()))
+    _labelled.write(folder / LABELS_FILE, staged.labels, origins, (parts.train, parts.validation), lengths)
     on_progress(mark("writing tokens"), 1.0)
     report = _report(staged, parts, skipped)
     meta = Meta(
@@ -152,6 +163,7 @@ def _stage(documents: Iterable[Document], expected_bytes: int, file: Path, on_pr
                 staged.ends.append(end)
                 staged.order_keys.append(int.from_bytes(digest[:8], "little"))
                 staged.origins.append(n_origins)
+                staged.labels.append(document.label)
                 staged.signatures.append(_minhash.signature(piece))
             if end - told > _ENCODE_BYTES:
                 told = end
@@ -173,24 +185,25 @@ def _write(
     seen: Any,
     total: int,
     on_progress: OnProgress,
-) -> int:
-    """Write the ids of ``texts``, a separator after each, into ``file``; returns how many."""
-    n_tokens = done = 0
+) -> NDArray[np.int64]:
+    """Write the ids of ``texts``, a separator after each, into ``file``; returns how many each text took."""
+    lengths: list[int] = []
+    done = 0
     with file.open("wb") as stream:
         for batch in _batches(texts):
             parts: list[NDArray[Any]] = []
             for ids in tokenizer.encode_batch(batch):
                 parts += [ids, np.asarray([_tokenizers.SEPARATOR], dtype)]
+                lengths.append(len(ids) + 1)
             tokens = np.concatenate(parts).astype(dtype)
             block = tokens.astype(tokens.dtype.newbyteorder("<")).tobytes()
             stream.write(block)
             seen.update(block)
-            n_tokens += len(tokens)
             done += sum(map(len, batch))
             if file.name == TRAIN_FILE:
                 on_progress(mark("writing tokens"), 0.9 * done / total)
-    seen.update(n_tokens.to_bytes(8, "little"))
-    return n_tokens
+    seen.update(sum(lengths).to_bytes(8, "little"))
+    return np.asarray(lengths, np.int64)
 
 
 def _batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:

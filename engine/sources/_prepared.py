@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.i18n import tr
-from engine.sources import _tokenizers
+from engine.sources import _labelled, _tokenizers
 from engine.sources.base import Batch, QualityReport
 
 TRAIN_FILE, VALIDATION_FILE, TOKENIZER_FILE, META_FILE = "train.bin", "val.bin", "tokenizer.json", "meta.json"
+LABELS_FILE = "labels.msgpack"
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ class PreparedText:
             width = np.dtype(meta.dtype).itemsize
             whole = (folder / TRAIN_FILE).stat().st_size == meta.n_train * width
             whole &= (folder / VALIDATION_FILE).stat().st_size == meta.n_validation * width
-            whole &= (folder / TOKENIZER_FILE).is_file()
+            whole &= (folder / TOKENIZER_FILE).is_file() and (folder / LABELS_FILE).is_file()
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
         return cls(folder, meta) if whole else None
@@ -104,6 +105,12 @@ class PreparedText:
         starts = np.arange(n, dtype=np.int64) * n_windows // n * context
         for first in range(0, n, batch_size):
             yield _windows(self.validation, starts[first : first + batch_size], context)
+
+    def labelled(self, length: int, n_classes: int, n_train: int, n_test: int) -> _labelled.LabelledText | None:
+        """Snippets by the labels of their documents; see ``_labelled.Labelled``."""
+        index = _labelled.read(self.folder / LABELS_FILE)
+        streams = (self.train, self.validation)
+        return _labelled.labelled(index, streams, length, n_classes, (n_train, n_test)) if index else None
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Ids of a text, int64 (n,), without a separator. Byte 0, which marks the end of a document, is left out."""

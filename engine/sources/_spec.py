@@ -58,6 +58,8 @@ class Document(NamedTuple):
 
     origin: str
     text: bytes
+    label: str = ""
+    """The class it belongs to, for what is fine-tuned with labels; empty where there is none."""
 
 
 @dataclass(slots=True)

@@ -100,7 +100,13 @@ def documents(files: Iterable[_File], max_bytes: int, skipped: Skipped) -> Itera
         total += len(text)
         if total > max_bytes:
             return
-        yield Document(file.name, text)
+        yield Document(file.name, text, package(file.name))
+
+
+def package(name: str) -> str:
+    """The label of a file: the installed package it is of, ``python`` for the standard library."""
+    root, _, rest = name.partition("/")
+    return "python" if root == "stdlib" else rest.partition("/")[0].removesuffix(".py")
 
 
 def reads_as_text(text: bytes) -> bool:
