@@ -33,6 +33,7 @@ PAGES = {
     "home": (mark("Home"), "home"),
     "train": (mark("Train"), "train"),
     "monitor": (mark("Monitor"), "monitor"),
+    "samples": (mark("Samples"), "samples"),
     "scale": (mark("Scale"), "scale"),
     "emergence": (mark("Emergence"), "emergence"),
 }
@@ -197,6 +198,10 @@ class MainWindow(QMainWindow):
 
                 page = MonitorPage(self.context, self.catalog)
                 page.export_wanted.connect(self.deeds.export)
+            case "samples":
+                from lab_app.pages.samples import SamplesPage
+
+                page = SamplesPage(self.context, self.catalog)
             case "emergence":
                 from lab_app.pages.emergence import EmergencePage
 

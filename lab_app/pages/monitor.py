@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QGridLayout,
-    QPlainTextEdit,
     QSlider,
     QSpinBox,
     QSplitter,
@@ -26,15 +25,19 @@ from lab_app import words
 from lab_app.bridge import Tick
 from lab_app.context import Context
 from lab_app.models.catalog import Catalog
+from lab_app.models.made import Cell, media_words, read_cells
 from lab_app.page import Page
 from lab_app.plots.curves import X_AXES, LossLines, MetricLine, RunCurves
 from lab_app.plots.plot import SYMBOLS, Plot
-from lab_app.widgets.basic import Elided, button, column, frame, row, text_label
+from lab_app.sound import Player
+from lab_app.theme import mono_font
+from lab_app.widgets.basic import Elided, button, clear, column, frame, row, scrolled, text_label
+from lab_app.widgets.media import card
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
     from engine.store.reader import Curve
-    from engine.store.rows import RunRow, SampleRow
+    from engine.store.rows import RunRow
 
 KEYS = ("train/loss", "val/loss", "lr", "grad_norm", "tokens_per_second")
 SMALL = {
@@ -129,12 +132,14 @@ class MonitorPage(Page):
         self.small_titles = {key: text_label("caption") for key in SMALL}
         self.runs = RowsModel(key=lambda run: run.id)
         self.table = Table(self.runs)
-        self.samples = QPlainTextEdit()
-        self.samples.setReadOnly(True)
+        self.player = Player(self)
+        self.samples = column(spacing=8, margins=(4, 4, 4, 4))
+        made = QWidget()
+        made.setLayout(self.samples)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.addTab(self.table, "")
-        self.tabs.addTab(self.samples, "")
+        self.tabs.addTab(scrolled(made), "")
 
     def _lay_out(self) -> None:
         bar = row(
@@ -354,15 +359,20 @@ class MonitorPage(Page):
 
     def _load_samples(self) -> None:
         run = self._sample_run()
-        if run:
-            reader = self.context.reader()
-            self.context.jobs.run(lambda: reader.samples(run), self._show_samples, slot="samples")
-        else:
-            self.samples.clear()
+        folders = {run: self.context.lab.store.run_folder(run)} if run else {}
+        reader = self.context.reader()
+        self.context.jobs.run(lambda: read_cells(reader, folders), self._show_samples, slot="samples")
 
-    def _show_samples(self, rows: "list[SampleRow]") -> None:
-        parts = [tr("step {step}", step=f"{row.step:,}") + f"\n{row.content}" for row in reversed(rows)]
-        self.samples.setPlainText("\n\n".join(parts) or tr("No samples yet."))
+    def _show_samples(self, cells: list[Cell]) -> None:
+        clear(self.samples)
+        for cell in reversed(cells):
+            when = tr("step {step}", step=f"{cell.step:,}")
+            self.samples.addWidget(card(when, cell.items, self.player, mono_font(), media_words()))
+        if not cells:
+            nothing = text_label("muted", wrap=True)
+            nothing.setText(tr("No samples yet."))
+            self.samples.addWidget(nothing)
+        self.samples.addStretch(1)
 
     def _swatch(self, run: "RunRow") -> QIcon:
         curves = self.curves.get(run.id)
@@ -410,7 +420,7 @@ class MonitorPage(Page):
         self.tabs.setTabText(0, tr("Runs"))
         self.tabs.setTabText(1, tr("Samples"))
         self.table.setAccessibleName(tr("Runs of this study"))
-        self.samples.setAccessibleName(tr("Samples"))
+        self._load_samples()
         self.loss.setAccessibleName(tr("Loss while training"))
         for key, plot in self.small.items():
             plot.setAccessibleName(tr(SMALL[key]))

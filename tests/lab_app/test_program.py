@@ -11,7 +11,7 @@ import pytest
 import qasync
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton
 
 from engine.errors import ResourceError
 from engine.events import RunState
@@ -67,7 +67,7 @@ def _watch(desk: Desk) -> None:
     assert "left" in desk.window.status.left.text()
     study = desk.context.selection.study
     desk.context.selection.choose_run(study, first)
-    desk.until(lambda: f"sample of run {first}" in monitor.samples.toPlainText())
+    desk.until(lambda: any(f"sample of run {first}" in label.text() for label in monitor.tabs.findChildren(QLabel)))
     assert "begins at point 0" in desk.window.log.view.toPlainText()
     desk.context.selection.choose_study("")
     assert monitor.empty.isVisible() and not monitor.curves
