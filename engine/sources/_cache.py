@@ -1,13 +1,15 @@
 """Prepared data on disk: made once under a key, opened by every later call, whole or not there."""
 
 import errno
+import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import filelock
+import msgspec
 
 from engine.errors import ResourceError
 from engine.i18n import tr
@@ -16,6 +18,14 @@ SPARE_BYTES = 64 * 2**20
 _FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 T = TypeVar("T")
+
+
+def entry_key(settings: Sequence[Any], files: Iterable[tuple[str, int, int]]) -> str:
+    """A name that follows the settings and each file's (name, bytes, modification time in ns)."""
+    seen = hashlib.sha256(msgspec.json.encode(settings))
+    for entry in files:
+        seen.update(msgspec.json.encode(entry))
+    return seen.hexdigest()[:32]
 
 
 def cached(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from engine.i18n import mark, tr
 from engine.sources import _labelled, _minhash, _split, _tokenizers
-from engine.sources._cache import cached
+from engine.sources._cache import cached, entry_key
 from engine.sources._prepared import (
     LABELS_FILE,
     META_FILE,
@@ -72,10 +72,7 @@ def cache_key(name: str, version: int, spec: TextSpec, files: Iterable[tuple[str
     How many of the tokens are trained on is no part of it: the same files serve every limit.
     """
     fields = {k: v for k, v in msgspec.structs.asdict(spec).items() if k != "unique_tokens"}
-    seen = hashlib.sha256(msgspec.json.encode([name, version, PIPELINE_VERSION, fields]))
-    for entry in files:
-        seen.update(msgspec.json.encode(entry))
-    return seen.hexdigest()[:32]
+    return entry_key([name, version, PIPELINE_VERSION, fields], files)
 
 
 def prepare(
