@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from engine.families.base import Family, Shape
+    from engine.families.base import Family, Shape, TrainingHints
     from engine.sources.base import Prepared
 
 
@@ -60,6 +60,8 @@ class ModelUnderTest:
     family: "Family | None" = None
     """What the model is one of; with ``shape`` it builds an untrained twin and reads features."""
     shape: "Shape" = field(default_factory=dict)
+    hints: "TrainingHints | None" = None
+    """What the initialisation of the run depended on beside its shape and seed."""
 
 
 class Capability(ABC):

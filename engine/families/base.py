@@ -202,7 +202,11 @@ class TrainingHints:
     base_width: int
 
 
+def training_hints(spec: RunSpec) -> TrainingHints:
+    """Those of a run."""
+    return TrainingHints(spec.training.lr_rule, spec.training.base_width)
+
+
 def build_for(family: Family, spec: RunSpec) -> "torch.nn.Module":
     """The model of a run, freshly initialised from its seed."""
-    hints = TrainingHints(spec.training.lr_rule, spec.training.base_width)
-    return family.build(spec.shape, spec.seed, training=hints)
+    return family.build(spec.shape, spec.seed, training=training_hints(spec))

@@ -158,12 +158,12 @@ class Rnn(Family):
 
         return continued(model, spec, prepared, device)
 
-    def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor":
-        """The last layer's states, their mean over positions: the last alone forgets what a text began with."""
+    def states(self, model: "nn.Module", inputs: "Tensor") -> "Tensor":
+        """What the last layer gives. Features are their mean: the last alone leans towards the last few tokens."""
         from engine.families._recurrent import Recurrent
 
         assert isinstance(model, Recurrent)
-        return model.states(inputs).float().mean(dim=1)
+        return model.states(inputs).float()
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """Refused: transformers has no plain LSTM or GRU."""

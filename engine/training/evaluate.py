@@ -14,7 +14,7 @@ from engine.capabilities import capabilities
 from engine.capabilities.base import ModelUnderTest, Score
 from engine.events import ArtifactSaved, Evaluation, PhaseName, Sample
 from engine.families import families
-from engine.families.base import Family, Shape
+from engine.families.base import Family, Shape, training_hints
 from engine.i18n import tr
 from engine.sources.base import Batch, Prepared
 from engine.study import RunSpec, convert
@@ -92,7 +92,10 @@ def under_test(model: nn.Module, spec: RunSpec, device: torch.device) -> ModelUn
         out: Tensor = model(tokens.to(device))
         return out.float()
 
-    return ModelUnderTest(model, logits, device, spec.training.context, spec.seed, families[spec.family], spec.shape)
+    hints = training_hints(spec)
+    return ModelUnderTest(
+        model, logits, device, spec.training.context, spec.seed, families[spec.family], spec.shape, hints
+    )
 
 
 def final_evaluations(

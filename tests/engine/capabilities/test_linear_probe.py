@@ -1,0 +1,140 @@
+"""The linear probe: what it gains where there is something to gain, its choice of strength, and data it cannot read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.capabilities import capabilities
+from engine.capabilities.base import ModelUnderTest, Score
+from engine.capabilities.linear_probe import STRENGTHS, Items, LinearProbeSpec, choose_strength, score
+from engine.families.base import TrainingHints
+from engine.sources._labelled import LabelledText, Snippets
+from tests.engine.training import toy
+
+PROBE = capabilities["linear-probe"]
+N_CLASSES, LENGTH = 3, 12
+
+
+class Snips(toy.ToyPrepared):
+    """Snippets whose class is which of three tokens stands in them, four to a file."""
+
+    def __init__(self) -> None:
+        super().__init__(toy.ToyDataSpec())
+        self.asked: list[tuple[int, int, int, int]] = []
+
+    def labelled(self, length: int, n_classes: int, n_train: int, n_test: int) -> LabelledText:
+        self.asked.append((length, n_classes, n_train, n_test))
+        return LabelledText(("a", "b", "c"), snippets(0, n_train, length), snippets(1, n_test, length))
+
+
+def snippets(seed: int, n: int, length: int) -> Snippets:
+    rng = np.random.default_rng(seed)
+    tokens, labels = rng.integers(N_CLASSES, toy.VOCAB, (n, length)), rng.integers(0, N_CLASSES, n)
+    tokens[np.arange(n), rng.integers(0, length, n)] = labels
+    return Snippets(tokens, labels, np.arange(n) // 4)
+
+
+class Counting:
+    """A family whose trained module sees the three tokens and whose untrained one sees noise."""
+
+    def __init__(self) -> None:
+        self.built: list[tuple[Mapping[str, Any], int, Any]] = []
+
+    def build(self, shape: Mapping[str, Any], seed: int, *, training: Any = None) -> torch.nn.Module:
+        self.built.append((shape, seed, training))
+        return torch.nn.Flatten()
+
+    def features(self, model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        if isinstance(model, torch.nn.Flatten):
+            return torch.sin(inputs.float() * 12.9898)[:, :3]
+        return torch.stack([(inputs == k).sum(1) for k in range(N_CLASSES)], dim=1).float()
+
+
+def subject(family: Any, hints: TrainingHints | None = None) -> ModelUnderTest:
+    def logits(tokens: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("a probe reads features")
+
+    return ModelUnderTest(torch.nn.Identity(), logits, torch.device("cpu"), LENGTH, 7, family, {"width": 5}, hints)
+
+
+def by_name(scores: list[Score]) -> dict[str, Score]:
+    assert [s.metric for s in scores] in ([], [m.name for m in PROBE.metrics])
+    return {s.metric: s for s in scores}
+
+
+def test_what_features_hold_is_gained_over_noise() -> None:
+    family, data, hints = Counting(), Snips(), TrainingHints("mup", 32)
+    found = by_name(PROBE.evaluate(LinearProbeSpec(train_items=400, test_items=600), subject(family, hints), data))
+    assert family.built == [({"width": 5}, 7, hints)] and data.asked == [(LENGTH, 8, 400, 600)]
+    assert found["accuracy"].value == 1.0 and found["log_likelihood"].value > -0.1
+    untrained = found["untrained_accuracy"]
+    assert untrained.value == pytest.approx(1 / 3, abs=0.08) and untrained.chance == pytest.approx(1 / 3, abs=0.08)
+    assert found["gain"].value == pytest.approx(1 - untrained.value) and found["gain"].chance == 0.0
+    assert found["gain"].stderr == pytest.approx(untrained.stderr)
+    difference = found["log_likelihood"].value - found["untrained_log_likelihood"].value
+    assert found["log_likelihood_gain"].value == pytest.approx(difference)
+    assert found["untrained_log_likelihood"].chance == pytest.approx(-np.log(3), abs=0.01)
+    assert all(s.n == 600 for s in found.values())
+
+
+def test_an_untrained_model_gains_nothing() -> None:
+    class Blind(Counting):
+        def features(self, model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs.float()
+
+    found = by_name(PROBE.evaluate(LinearProbeSpec(train_items=200, test_items=200), subject(Blind()), Snips()))
+    assert found["gain"].value == found["log_likelihood_gain"].value == 0.0
+
+
+def test_labelled_images_are_read_and_two_classes_too() -> None:
+    class Images:
+        class_names = ("dark", "light")
+
+        def held_out(self, split: str, n: int) -> dict[str, np.ndarray]:
+            rng = np.random.default_rng(len(split))
+            labels = rng.integers(0, 2, n)
+            noise = rng.standard_normal((n, 1, 2, 2)).astype(np.float32)
+            return {"inputs": noise + 4 * labels[:, None, None, None].astype(np.float32), "targets": labels}
+
+    class Pixels(Counting):
+        def features(self, model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+            flat = inputs.flatten(1)
+            return flat if isinstance(model, torch.nn.Identity) else torch.cos(1e3 * flat)
+
+    found = by_name(PROBE.evaluate(LinearProbeSpec(train_items=300, test_items=300), subject(Pixels()), Images()))
+    assert found["accuracy"].value > 0.99 and found["untrained_accuracy"].value < 0.65
+
+
+def test_data_without_labels_and_families_without_features_give_nothing() -> None:
+    spec = LinearProbeSpec(train_items=64, test_items=64)
+    assert PROBE.evaluate(spec, subject(Counting()), toy.ToyPrepared(toy.ToyDataSpec())) == []
+    assert PROBE.evaluate(spec, subject(toy.ToyFamily()), Snips()) == []
+
+
+def test_the_strength_is_chosen_on_training_items_of_other_files() -> None:
+    """Items of one file are copies of each other: held back with the file, they cannot pay for memorising it."""
+    rng = np.random.default_rng(0)
+    features = np.repeat(rng.standard_normal((60, 80)), 4, axis=0)
+    labels = np.repeat(rng.integers(0, 2, 60), 4)
+    alone = Items(features, labels, np.arange(240))
+    in_files = Items(features, labels, np.arange(240) // 4)
+    assert choose_strength(features, in_files) == STRENGTHS[0] < choose_strength(features, alone)
+
+
+def test_standard_errors_are_over_groups() -> None:
+    from engine.capabilities.linear_probe import Probed
+
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.integers(0, 2, 100), 9).astype(float)
+    whole = Probed(right, -right)
+    nothing = Probed(np.zeros(900), np.zeros(900))
+    labels = rng.integers(0, 2, 900)
+    grouped, apart = (
+        by_name(score(whole, nothing, Items(labels, labels, groups)))
+        for groups in (np.arange(900) // 9, np.arange(900))
+    )
+    assert grouped["gain"].value == apart["gain"].value == right.mean()
+    assert grouped["gain"].stderr == pytest.approx(3 * apart["gain"].stderr, rel=0.02)
