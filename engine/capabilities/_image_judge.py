@@ -6,7 +6,7 @@ same eyes. The statistics are plain functions of features and classes.
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ TRAINING_IMAGES = 4_096
 STEPS, BATCH, RATE = 500, 64, 2e-3
 """On digits of 8 x 8: 98.7 % of held-out images in 3 CPU seconds; 1,500 steps gain nothing."""
 CHANNELS, FEATURES = 32, 32
-"""Few features, since the bias of a Frechet distance grows with their number squared over that of the images."""
+"""Few features, since the bias of a Fréchet distance grows with their number squared over that of the images."""
 SMALLEST_SIDE = 4
 """Sides are halved until none is longer than twice this."""
 KEPT = 4
@@ -61,6 +61,8 @@ class Judge(nn.Module):
         self.classify = nn.Linear(FEATURES, n_classes)
         self.spread = 1.0
         """Features are divided by it: the variances of real training images then sum to 1."""
+        self.references: dict[object, Any] = {}
+        """What a capability found out by this judge about the data alone, by its settings."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features before the ReLU, which are nearer to normal than after it, and class scores."""
@@ -70,7 +72,7 @@ class Judge(nn.Module):
     @torch.no_grad()
     def see(self, images: "Tensor | NDArray[np.float32]") -> Seen:
         """Features in units of the spread of real images, and classes."""
-        found = [self(part) for part in torch.as_tensor(images).float().cpu().split(SEEN_AT_ONCE)]
+        found = [self(part) for part in torch.split(torch.as_tensor(images).float().cpu(), SEEN_AT_ONCE)]
         features = torch.cat([f for f, _ in found]).double().numpy() / self.spread
         return Seen(features, torch.cat([scores for _, scores in found]).argmax(1).numpy())
 
@@ -99,12 +101,14 @@ def _trained(data: "ImageData") -> Judge:
     order = np.random.default_rng(SEED)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(SEED)
-        judge = Judge(*images.shape[1:], len(data.class_names))
+        channels, height, width = images.shape[1:]
+        judge = Judge(channels, height, width, len(data.class_names))
         optimizer = torch.optim.AdamW(judge.parameters(), RATE, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
         for _ in range(STEPS):
             rows = torch.from_numpy(order.integers(0, len(images), BATCH))
-            F.cross_entropy(judge(images[rows])[1], classes[rows]).backward()
+            loss = F.cross_entropy(judge(images[rows])[1], classes[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()

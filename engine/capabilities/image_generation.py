@@ -1,6 +1,7 @@
 """How good generated images are: as a distribution, one by one, and over the classes of the real ones."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import msgspec
@@ -12,10 +13,12 @@ from engine.i18n import mark
 from engine.study import TableSpec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from engine.capabilities._image_judge import Seen
+    from engine.capabilities._image_judge import Judge, Seen
     from engine.capabilities.base import ModelUnderTest
+    from engine.sources._images import ImageData
     from engine.sources.base import Prepared
 
 NOISE_SEED, DRAW_SEED, RESAMPLING_SEED = 0x4015E, 0xD4A3, 0x5A3B
@@ -48,7 +51,7 @@ class ImageGenerationSpec(TableSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Neighbours"),
-            description=mark("An image reaches as far as its nearest neighbour of this rank, for precision and recall."),
+            description=mark("For precision and recall, an image reaches to its nearest neighbour of this rank."),
             ge=1,
             le=50,
         ),
@@ -69,7 +72,7 @@ class ImageGeneration(Capability):
     """Generated against held-out real images in the features of a classifier that was trained on real training images.
 
     ``training_`` is the same of real training images in place of generated ones: what a perfect generator would get.
-    Chance is what even noise gets. The standard errors are over images, of both kinds for the Frechet distance.
+    Chance is what even noise gets. The standard errors are over images, of both kinds for the Fréchet distance.
     """
 
     name = "image-generation"
@@ -78,14 +81,14 @@ class ImageGeneration(Capability):
     description = mark("Make images that a classifier's features cannot tell from held-out real ones, of every class.")
     Spec = ImageGenerationSpec
     metrics = (
-        Metric("frechet_distance", mark("Frechet distance"), False, "continuous", mark("variances of real images")),
+        Metric("frechet_distance", mark("Fréchet distance"), False, "continuous", mark("variances of real images")),
         Metric("precision", mark("Precision of generated images"), True, "threshold"),
         Metric("recall", mark("Recall of real images"), True, "threshold"),
         Metric("class_coverage", mark("Classes with a fair share"), True, "threshold"),
         Metric("class_divergence", mark("Divergence of class frequencies"), False, "continuous", mark("nats")),
         Metric(
             "training_frechet_distance",
-            mark("Frechet distance of training images"),
+            mark("Fréchet distance of training images"),
             False,
             "continuous",
             mark("variances of real images"),
@@ -110,22 +113,37 @@ class ImageGeneration(Capability):
 
         if not isinstance(data, ImageData) or not isinstance(model.module, DrawsImages):
             return []
-        judge, n_classes = judge_of(data), len(data.class_names)
-        held_out = data.held_out("validation", spec.items)
-        real = judge.see(held_out["inputs"])
-        image = held_out["inputs"].shape[1:]
-        noise = np.random.default_rng(NOISE_SEED).uniform(-1, 1, (spec.items, *image)).astype(np.float32)
-        chance = {score.metric: score.value for score in _compared(spec, judge.see(noise), real, n_classes)}
-        training = judge.see(data.held_out("train", spec.items)["inputs"])
+        judge = judge_of(data)
+        references = judge.references.get(spec)
+        if references is None:
+            references = judge.references[spec] = _References(spec, judge, data)
         generated = judge.see(_drawn(model.module, spec.items))
-        scores = [
-            Score(prefix + score.metric, score.value, score.stderr, score.n, chance[score.metric])
-            for prefix, seen in (("", generated), ("training_", training))
-            for score in _compared(spec, seen, real, n_classes)
+        found = _compared(spec, generated, references.real, references.n_classes)
+        return references.with_chance(found) + references.scores
+
+
+class _References:
+    """What does not depend on the model: the held-out images, what noise gets, and what real training images get."""
+
+    def __init__(self, spec: ImageGenerationSpec, judge: "Judge", data: "ImageData") -> None:
+        held_out, self.n_classes = data.held_out("validation", spec.items), len(data.class_names)
+        images, targets = held_out["inputs"], held_out["targets"]
+        self.real = judge.see(images)
+        noise = np.random.default_rng(NOISE_SEED).uniform(-1, 1, (spec.items, *images.shape[1:]))
+        of_noise = _compared(spec, judge.see(noise.astype(np.float32)), self.real, self.n_classes)
+        self._chance = {score.metric: score.value for score in of_noise}
+        training = judge.see(data.held_out("train", spec.items)["inputs"])
+        of_training = _compared(spec, training, self.real, self.n_classes)
+        right = self.real.classes == targets
+        commonest = float(np.bincount(targets).max() / len(targets))
+        self.scores = [
+            *(dataclasses.replace(score, metric=f"training_{score.metric}") for score in self.with_chance(of_training)),
+            Score("judge_accuracy", float(right.mean()), _stderr(right), len(right), commonest),
         ]
-        right = (real.classes == held_out["targets"]).astype(np.float64)
-        commonest = np.bincount(held_out["targets"]).max() / len(right)
-        return [*scores, Score("judge_accuracy", float(right.mean()), _stderr(right), len(right), float(commonest))]
+
+    def with_chance(self, scores: "Iterable[Score]") -> list[Score]:
+        """The same, with what noise gets."""
+        return [dataclasses.replace(score, chance=self._chance[score.metric]) for score in scores]
 
 
 def _drawn(module: DrawsImages, n: int) -> "Tensor":
@@ -167,5 +185,5 @@ def _compared(spec: ImageGenerationSpec, made: "Seen", real: "Seen", n_classes: 
         yield Score(name, float(hits.mean()), _stderr(hits), few)
 
 
-def _stderr(values: "np.typing.NDArray[np.generic]") -> float:
+def _stderr(values: "NDArray[np.bool_]") -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))

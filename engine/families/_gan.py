@@ -33,7 +33,7 @@ class Generator(nn.Module):
         self.paint = nn.Conv2d(widths[-1], int(shape["channels"]), 3, padding=1)
 
     def forward(self, noise: Tensor) -> Tensor:
-        x = F.relu(self.project(noise)).unflatten(1, self.smallest)
+        x = F.relu(self.project(noise)).view(-1, *self.smallest)
         for layer in self.stages:
             x = F.relu(layer(x))
         return torch.tanh(self.paint(x * self.output_multiplier))
@@ -98,7 +98,8 @@ class Players(nn.Module):
             made: Tensor = self.generator(noise)
             return made
         averages = {name: self.get_buffer(_average_of(name)) for name, _ in self.generator.named_parameters()}
-        return functional_call(self.generator, averages, (noise,))
+        made = functional_call(self.generator, averages, (noise,))
+        return made
 
     def draw(self, n: int, seed: int) -> Tensor:
         """(n, c, h, w) images in -1..1, a function of weights and seed; the noise is drawn on the CPU."""

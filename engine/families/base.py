@@ -76,7 +76,7 @@ class ParamGroup:
 
 @dataclass(frozen=True, slots=True)
 class LossOutput:
-    """``loss`` is the scalar to differentiate; ``extras`` are detached scalars to record beside it."""
+    """``loss`` is the scalar to differentiate; ``extras`` are detached scalars that validation records too."""
 
     loss: "Tensor"
     extras: "Mapping[str, Tensor]" = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """Generative adversarial networks over images (Goodfellow 2014), convolutional, built at any size from one dial."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -13,6 +12,8 @@ from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import torch
     from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class GanSpec(TableSpec, frozen=True, kw_only=True):
         float,
         msgspec.Meta(
             title=mark("Gradient penalty"),
-            description=mark("How strongly the discriminator's slope at real images is held down (R1, Mescheder 2018)."),
+            description=mark("Weight of the discriminator's squared slope at real images (R1, Mescheder 2018)."),
             ge=0,
             le=1_000,
         ),
@@ -53,7 +54,7 @@ class GanSpec(TableSpec, frozen=True, kw_only=True):
         float,
         msgspec.Meta(
             title=mark("Memory of the average"),
-            description=mark("What the average of the generator's weights, which images are made with, keeps per step."),
+            description=mark("What the average of the generator's weights keeps per step; images are made with it."),
             ge=0,
             lt=1,
         ),
@@ -119,19 +120,23 @@ class Gan(Family):
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """The sum of both players' losses; see ``Players.play`` for why its gradient is each player's own."""
+        import torch
+
         from engine.families._gan import Players
 
         assert isinstance(model, Players)
         if model.training:
             model.average()
         parts = model.play(batch["inputs"])
-        return LossOutput(sum(parts.values()), {name: part.detach() for name, part in parts.items()})
+        return LossOutput(
+            torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}
+        )
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats, both players")
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
-        """``mup`` scales the rate of (transposed) convolutions between stages, ``width`` all by min(2, base / width)."""
+        """``mup`` scales the rate of the convolutions between stages, ``width`` all by min(2, base / width)."""
         ratio = base_width / self.width(shape)
         scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
         if rule not in scales:
@@ -178,8 +183,8 @@ class _Layers:
 
     def __init__(self, shape: Shape) -> None:
         n, width = int(shape["stages"]), int(shape["width"])
-        pixels = [int(shape["height"]) * int(shape["width_px"]) // 4**i for i in range(n + 1)]
-        channels = [width * 2**i for i in range(n + 1)]
+        pixels = [int(shape["height"]) * int(shape["width_px"]) >> 2 * i for i in range(n + 1)]
+        channels = [width << i for i in range(n + 1)]
         maps = [p * c for p, c in zip(pixels, channels, strict=True)]
         self.maps, self.largest_map, self.smallest_map = sum(maps), maps[0], maps[-1]
         self.image = pixels[0] * int(shape["channels"])
@@ -193,7 +198,7 @@ def parameters(shape: Shape) -> int:
     """Exact count of weights and biases of both networks."""
     n, width, channels = int(shape["stages"]), int(shape["width"]), int(shape["channels"])
     smallest_map = _Layers(shape).smallest_map
-    widths = [width * 2**i for i in range(n + 1)]
+    widths = [width << i for i in range(n + 1)]
     kernels = sum(16 * widths[i] * widths[i + 1] for i in range(n))
     generator = smallest_map * (int(shape["latent"]) + 1) + kernels + sum(widths[:-1]) + channels * (9 * width + 1)
     discriminator = width * (9 * channels + 1) + kernels + sum(widths[1:]) + smallest_map + 1

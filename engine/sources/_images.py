@@ -27,6 +27,7 @@ TILE = 48
 class ImageData(Protocol):
     """Prepared labelled images, as capabilities and families know them."""
 
+    fingerprint: str
     class_names: tuple[str, ...]
 
     def held_out(self, split: Split, n: int) -> Batch:

@@ -75,14 +75,19 @@ class Validation:
         ]
         self._bytes_per_token = prepared.bytes_per_token if family.predicts_next else math.nan
 
-    def loss(self, model: nn.Module) -> tuple[float, float | None]:
-        """Mean loss over every batch, weighted by its length, and bits per byte (None where it means nothing)."""
+    def loss(self, model: nn.Module) -> tuple[float, float | None, dict[str, float]]:
+        """Over every batch, weighted by its length: mean loss, bits per byte (None where it means nothing), extras."""
         with evaluating(model):
-            losses = torch.stack([self._family.loss(model, batch).loss.double() for batch in self._batches])
+            outs = [self._family.loss(model, batch) for batch in self._batches]
         weights = torch.tensor([_n_items(batch) for batch in self._batches], dtype=torch.float64)
-        loss = float((losses.cpu() * weights).sum() / weights.sum())
+
+        def mean(values: list[Tensor]) -> float:
+            return float((torch.stack(values).double().cpu() * weights).sum() / weights.sum())
+
+        loss = mean([out.loss for out in outs])
         bits = loss / math.log(2) / self._bytes_per_token
-        return loss, bits if math.isfinite(bits) else None
+        extras = {name: mean([out.extras[name] for out in outs]) for name in outs[0].extras}
+        return loss, bits if math.isfinite(bits) else None, extras
 
 
 def under_test(model: nn.Module, spec: RunSpec, device: torch.device) -> ModelUnderTest:
@@ -132,7 +137,7 @@ def _validation_loss(
     """The family's loss over ``final_eval_tokens`` held-out tokens (or samples)."""
     training = msgspec.structs.replace(spec.training, eval_tokens=spec.training.final_eval_tokens)
     spec = msgspec.structs.replace(spec, training=training)
-    loss, _ = Validation(spec, families[spec.family], prepared, device).loss(model)
+    loss, *_ = Validation(spec, families[spec.family], prepared, device).loss(model)
     return Evaluation(run_id, VALIDATION, "loss", loss)
 
 

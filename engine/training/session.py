@@ -257,11 +257,12 @@ class Session:
     def _evaluate(self, run: Trainee, validation: Validation, prepared: "Prepared") -> None:
         state, training = run.state, run.spec.training
         self.teller.phase(PhaseName.EVALUATING)
-        loss, bits = validation.loss(run.model)
+        loss, bits, extras = validation.loss(run.model)
         train_loss = run.curve.take_mean_loss()
         state.validation.append((state.step, loss, bits))
         self._tell_validation(state.step, loss, bits)
-        for key, value in tracked_metrics(run.model, run.spec, prepared, run.device):
+        parts = ((f"val/{name}", value) for name, value in extras.items())
+        for key, value in (*parts, *tracked_metrics(run.model, run.spec, prepared, run.device)):
             state.tracked.append((key, state.step, value))
             self.teller.metric(key, state.step, value)
         number = -(-state.step // training.eval_every)
