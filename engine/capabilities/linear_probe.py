@@ -214,7 +214,7 @@ def score(ours: Probed, theirs: Probed, test: Items) -> list[Score]:
         ("log_likelihood_gain", ours.log_likelihood - theirs.log_likelihood, 0.0),
     )
     return [
-        Score(name, *ratio_and_stderr(np.bincount(group, values), per_group), n, chance)
+        Score(name, *ratio_and_stderr(np.bincount(group, values).astype(float), per_group), n, chance)
         for name, values, chance in rows
     ]
 

@@ -6,7 +6,7 @@ is read from a disk, so ``prepare`` costs milliseconds and a worker process make
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -183,6 +183,16 @@ class Stream(Procedural):
         """(n,) 0 for training, 1 for validation, 2 for out of distribution: a function of the item alone."""
         held_out = self.key(items) < np.uint64(self.validation_fraction * 2.0**64)
         return np.where(self.is_ood(items), 2, held_out).astype(np.int8)
+
+    def never_trained_on(self, key: int, n: int, draw: Callable[[np.random.Generator, int], Items]) -> Items:
+        """At most ``n`` different items of those that ``draw`` gives, none of training; equal keys give equal items.
+
+        For items of one kind, such as of one length, that no split holds alone.
+        """
+        drawn = draw(np.random.default_rng((HELD_OUT_SALT, key)), int(n / self.validation_fraction * 1.2) + 64)
+        kept = drawn[self.split_of(drawn) > 0]
+        _, first = np.unique(hash_rows(kept), return_index=True)
+        return kept[np.sort(first)[:n]]
 
     def draw(self, split: Split, rng: np.random.Generator, n: int) -> Items:
         """See ``Procedural``: draws until ``n`` of the split are found. Raises ``InputError`` where none is."""

@@ -91,7 +91,12 @@ class InductionItems(Stream):
         """See ``Stream``."""
         spec = self.spec
         gaps = rng.integers(spec.gap + 1, self.free + 1, n) if ood else rng.integers(0, spec.gap + 1, n)
-        distinct = rng.random((n, spec.symbols)).argsort(axis=1)[:, : self.free + spec.segment]
+        return self._make(rng, gaps)
+
+    def _make(self, rng: np.random.Generator, gaps: NDArray[np.int64]) -> Items:
+        """One item with random symbols for each gap of (n,)."""
+        spec = self.spec
+        distinct = rng.random((len(gaps), spec.symbols)).argsort(axis=1)[:, : self.free + spec.segment]
         starts = self.free - gaps
         copies = np.take_along_axis(distinct, starts[:, None] + np.arange(spec.segment), axis=1)
         return np.concatenate([distinct, copies], axis=1).astype(np.int64)
@@ -105,6 +110,14 @@ class InductionItems(Stream):
     def is_ood(self, items: Items) -> NDArray[np.bool_]:
         """Whether the gap is longer than any in training."""
         return np.asarray(self.gaps(items) > self.spec.gap, np.bool_)
+
+    def copies(self, distance: int, n: int) -> tuple[Items, int, int] | None:
+        """See ``HeldOutCopies`` in ``copying``; a distance is a segment and its gap."""
+        spec, gap = self.spec, distance - self.spec.segment
+        if not 0 <= gap <= self.free:
+            return None
+        items = self.never_trained_on(distance, n, lambda rng, size: self._make(rng, np.full(size, gap)))
+        return items, spec.segment - 1, self.free + spec.segment
 
     def scored(self, items: Items) -> NDArray[np.bool_]:
         """The copy but for its first token, or every token."""
