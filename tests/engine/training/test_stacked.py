@@ -68,8 +68,12 @@ def weights(task: Task) -> dict[str, torch.Tensor]:
     return load_file(task.folder / "weights.safetensors")
 
 
+@pytest.mark.parametrize("by_rows_below", [0, 1_000])
 @pytest.mark.parametrize("mlp_ratio", [8 / 3, 0.0])
-def test_the_stacked_decoder_is_its_members(mlp_ratio: float) -> None:
+def test_the_stacked_decoder_is_its_members(
+    mlp_ratio: float, by_rows_below: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.families._stacked.ROTATED_BY_ROWS_BELOW", by_rows_below)
     gpt = families["gpt"]
     options = {} if mlp_ratio else {"d_model": 16, "n_layers": 2}
     size = 5_000 if mlp_ratio else 2_000
