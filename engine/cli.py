@@ -344,6 +344,7 @@ def export_figure(
     capability: Annotated[str | None, typer.Option("--capability")] = None,
     metric: Annotated[str | None, typer.Option("--metric")] = None,
     convention: Annotated[str | None, typer.Option("--convention", help="all or non-embedding.")] = None,
+    others: Annotated[list[str] | None, typer.Option("--with", help="For comparison: another study's id.")] = None,
     style: Annotated[str, typer.Option("--style")] = "paper",
 ) -> None:
     """A figure as .svg, .pdf, .png (300 dpi) or .csv, with where it comes from inside."""
@@ -351,8 +352,9 @@ def export_figure(
     from engine.figures.export import export
     from engine.results import known_study
 
-    options = {"capability": capability, "metric": metric, "convention": convention}
     with _reading(home) as reader, _writing(out):
+        known = ",".join(known_study(reader, other) for other in others or ())
+        options = {"capability": capability, "metric": metric, "convention": convention, "others": known}
         figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
         export(figure, out, style=style)
     sys.stdout.write(f"{out}\n")

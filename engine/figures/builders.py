@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 
 from engine.errors import InputError
+from engine.figures.comparison import comparison
 from engine.figures.curves import loss_curves
 from engine.figures.emergence import emergence
 from engine.figures.forecasts import calibration
@@ -30,6 +31,7 @@ FIGURES: Mapping[str, Builder] = {
     "best-setting": best_setting,
     "calibration": calibration,
     "emergence": emergence,
+    "comparison": comparison,
 }
 
 TITLES: Mapping[str, str] = {
@@ -43,6 +45,7 @@ TITLES: Mapping[str, str] = {
     "best-setting": mark("Best setting by size"),
     "calibration": mark("Calibration of the forecasts"),
     "emergence": mark("Emergence of an ability"),
+    "comparison": mark("Studies side by side"),
 }
 """What each is called where one chooses among them."""
 OF_SOME_STUDIES = ("loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration")

@@ -37,9 +37,9 @@ def loss_vs_params(
             tr("loss-vs-params shows loss or bits_per_byte of language-modelling."),
             tr("Use capability-vs-params for everything else."),
         )
-    runs = _finished(reader, study_id)
+    runs = finished(reader, study_id)
     column = "val_loss" if metric == "loss" else "val_bits_per_byte"
-    groups = _groups(runs, {run.id: getattr(run, column) for run in runs}, convention)
+    groups = by_size(runs, {run.id: getattr(run, column) for run in runs}, convention)
     law = law_of(reader, study_id, runs, convention) if metric == "loss" else None
     held = law.heldout_size if law else None
     series = [s for index, (name, points) in enumerate(groups.items()) for s in _points(name, points, index, held)]
@@ -70,7 +70,7 @@ def loss_vs_params(
 
 def residuals(reader: Reader, study_id: str, convention: str = "non-embedding") -> Figure:
     """How far each run lies from the law, in percent of the law; against tokens where the law is L(N, D)."""
-    runs = [run for run in _finished(reader, study_id) if run.val_loss is not None and not run.variant]
+    runs = [run for run in finished(reader, study_id) if run.val_loss is not None and not run.variant]
     law = law_of(reader, study_id, runs, convention)
     if law is None and reader.law(study_id, "chinchilla") is not None:
         return surface_residuals(reader, study_id)
@@ -81,7 +81,7 @@ def residuals(reader: Reader, study_id: str, convention: str = "non-embedding") 
         for run in runs
         if run.val_loss is not None
     }
-    (points,) = _groups(runs, away, convention).values()
+    (points,) = by_size(runs, away, convention).values()
     return Figure(
         id="residuals",
         title=tr("What the law leaves over: {study}", study=reader.study(study_id).shown_title),
@@ -109,13 +109,13 @@ def capability_vs_params(
     Without ``capability`` it is the study's headline; without ``metric`` the first one that was measured. ``variant``
     (JSON, as ``run.variant_json``) shows only the runs of one combination of what the study varies.
     """
-    runs = [run for run in _finished(reader, study_id) if variant in ("", run.variant_json)]
-    rows = _scores(reader, study_id, capability, metric)
+    runs = [run for run in finished(reader, study_id) if variant in ("", run.variant_json)]
+    rows = scores_of(reader, study_id, capability, metric)
     capability, metric = rows[0].capability, rows[0].metric
     by_run = {row.run_id: row for row in rows}
-    groups = _groups(runs, {row.run_id: row.value for row in rows}, convention)
+    groups = by_size(runs, {row.run_id: row.value for row in rows}, convention)
     single = {size_of(run, convention): by_run[run.id].stderr for run in runs if run.id in by_run}
-    series = [s for index, (name, points) in enumerate(groups.items()) for s in _means(name, points, index, single)]
+    series = [s for index, (name, points) in enumerate(groups.items()) for s in means_of(name, points, index, single)]
     series = locked_series(reader, study_id, convention, capability, metric) + series
     chance = {row.chance for row in rows if row.chance is not None}
     loss_like = capability == "language-modelling"
@@ -152,7 +152,8 @@ def _chance_words(capability: str) -> str:
     return tr("claimed level") if capability == SIMULATED else tr("chance")
 
 
-def _finished(reader: Reader, study_id: str) -> list[RunRow]:
+def finished(reader: Reader, study_id: str) -> list[RunRow]:
+    """The finished runs of a study; raises ``InputError`` where there is none."""
     reader.study(study_id)  # an unknown study is said to be unknown, not empty
     runs = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED]
     if not runs:
@@ -160,7 +161,7 @@ def _finished(reader: Reader, study_id: str) -> list[RunRow]:
     return runs
 
 
-def _scores(reader: Reader, study_id: str, capability: str, metric: str) -> list[EvaluationRow]:
+def scores_of(reader: Reader, study_id: str, capability: str, metric: str) -> list[EvaluationRow]:
     """Final scores of one metric; the study's headline where nothing is asked for."""
     rows = [row for row in reader.evaluations(study_id, final_only=True) if np.isfinite(row.value)]
     headline = reader.study_spec(study_id).headline
@@ -183,7 +184,7 @@ def _scores(reader: Reader, study_id: str, capability: str, metric: str) -> list
     return found
 
 
-def _groups(runs: Sequence[RunRow], values: Mapping[int, float | None], convention: str) -> dict[str, Points]:
+def by_size(runs: Sequence[RunRow], values: Mapping[int, float | None], convention: str) -> dict[str, Points]:
     """Variant -> size -> values of its seeds, sizes ascending; the plain ladder has the empty name."""
     groups: dict[str, Points] = {}
     for run in sorted(runs, key=lambda r: (r.variant_json, size_of(r, convention), r.seed)):
@@ -222,7 +223,7 @@ def _points(name: str, points: Points, index: int, held: float | None) -> list[S
     return series
 
 
-def _means(name: str, points: Points, index: int, single: dict[int, float | None]) -> list[Series]:
+def means_of(name: str, points: Points, index: int, single: dict[int, float | None]) -> list[Series]:
     """Seeds, and their mean with one standard error: over seeds, or over items where there is one seed."""
     color, marker = _look(index)
     sizes = list(points)

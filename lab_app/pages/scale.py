@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QMenu, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from engine.errors import KnownError
 from engine.events import RunState
 from engine.figures.builders import TITLES, available, build
+from engine.figures.comparison import comparable
 from engine.figures.ticks import format_number
 from engine.figures.words import metric_title
 from engine.i18n import mark, tr
@@ -46,6 +47,8 @@ class Shown:
         self.law: dict[str, Any] | None = None
         self.choices: list[tuple[str, str]] = []
         self.more: list[str] = []
+        self.comparable: list[str] = []
+        self.others: tuple[str, ...] = ()
         self.problem = ""
 
 
@@ -62,6 +65,8 @@ class ScalePage(Page):
         self.metric: tuple[str, str] = LOSS
         self.convention = context.settings.text("scale/convention", "non-embedding")
         self.shown = Shown()
+        self.others: tuple[str, ...] = ()
+        """Studies shown beside the chosen one."""
         self._wants_capability = False
         self._awaited: set[tuple[str, int]] = set()
         self._make_widgets()
@@ -78,24 +83,18 @@ class ScalePage(Page):
     @property
     def figure_name(self) -> str:
         """The name of the figure in view, as the exporter knows it."""
-        if self.metric[0] == FIGURE:
-            return self.metric[1]
-        return "loss-vs-params" if self.metric == LOSS else "capability-vs-params"
+        return _figure(self.metric, self.convention, self.others)[0]
 
     @property
     def options(self) -> dict[str, object]:
         """Its options."""
-        if self.metric[0] == FIGURE:
-            return {}
-        found: dict[str, object] = {"convention": self.convention}
-        if self.metric != LOSS:
-            found |= {"capability": self.metric[0], "metric": self.metric[1]}
-        return found
+        return _figure(self.metric, self.convention, self.others)[1]
 
     def show_metric(self, capability: str, metric: str) -> None:
         """Show a metric of a capability."""
         self._wants_capability = False
         self.metric = (capability, metric)
+        self.others = () if capability == FIGURE else self.others
         self.rebuild()
 
     def show_capability(self) -> None:
@@ -113,15 +112,18 @@ class ScalePage(Page):
     def rebuild(self) -> None:
         """Read the store and draw again."""
         study, metric, convention = self.context.selection.study, self.metric, self.convention
-        name, options, reader = self.figure_name, self.options, self.context.reader()
+        beside, reader = self.others, self.context.reader()
 
         def work() -> Shown:
             shown = Shown()
             shown.choices = _choices(reader.evaluations(study, final_only=True))
             shown.more = available(reader, study)
+            shown.comparable = comparable(reader, study, *metric)
+            shown.others = tuple(other for other in beside if other in shown.comparable)
+            name, options = _figure(metric, convention, shown.others)
             try:
                 shown.figure = build(reader, name, study, **options)
-                shown.law = law_in_words(reader, study) if metric == LOSS else None
+                shown.law = law_in_words(reader, study) if name == "loss-vs-params" else None
                 if shown.law is not None:
                     shown.residuals = build(reader, "residuals", study, convention=convention)
             except KnownError as error:
@@ -143,6 +145,9 @@ class ScalePage(Page):
             self.convention_box.addItem("", name)
         self.convention_box.setCurrentIndex(max(0, self.convention_box.findData(self.convention)))
         self.log_x, self.log_y = QCheckBox(), QCheckBox()
+        self.compare = QToolButton()
+        self.compare.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.compare.setMenu(QMenu(self.compare))
         self.export = button(primary=True)
         self.labels = [text_label("muted") for _ in range(2)]
         self.view, self.residuals = FigureView(theme), FigureView(theme)
@@ -162,6 +167,7 @@ class ScalePage(Page):
             self.convention_box,
             self.log_x,
             self.log_y,
+            self.compare,
             None,
             self.export,
         )
@@ -195,6 +201,7 @@ class ScalePage(Page):
     def _other_study(self) -> None:
         if self.metric[0] == FIGURE:
             self.metric = LOSS
+        self.others = ()
         self._soon.start()
 
     def _choose_convention(self) -> None:
@@ -207,10 +214,11 @@ class ScalePage(Page):
         if wanted and self.metric[0] == LOSS[0] and other:
             self.show_metric(*other[0])
             return
-        self.shown = shown
+        self.shown, self.others = shown, shown.others
         study = self.catalog.study(self.context.selection.study)
         self.heading.setText(words.study_title(study) if study is not None else tr("No study chosen"))
         self._show_choices()
+        self._show_comparable()
         self.view.show_figure(shown.figure)
         self.view.setVisible(shown.figure is not None)
         self.problem.setVisible(shown.figure is None)
@@ -231,7 +239,7 @@ class ScalePage(Page):
         study, runner = self.context.selection.study, self.context.lab.runner
         runs = self.catalog.runs(study)
         ended = (study, sum(run.state == RunState.FINISHED for run in runs))
-        coming = self.shown.law is None and self.metric == LOSS and ended[1] > 0
+        coming = self.shown.law is None and self.metric == LOSS and not self.others and ended[1] > 0
         if coming and ended not in self._awaited and not any(run.state in ACTIVE for run in runs):
             self._awaited.add(ended)
             self.context.jobs.run(lambda: runner.wait(study, timeout=PATIENCE_SECONDS), lambda _: self.rebuild())
@@ -245,6 +253,23 @@ class ScalePage(Page):
         for name in self.shown.more:
             self.metric_box.addItem(tr(TITLES[name]), f"{FIGURE}/{name}")
         self.metric_box.setCurrentIndex(max(0, self.metric_box.findData("/".join(self.metric))))
+
+    def _show_comparable(self) -> None:
+        menu = self.compare.menu()
+        menu.clear()
+        for identity in self.shown.comparable:
+            study = self.catalog.study(identity)
+            action = menu.addAction(words.study_title(study) if study is not None else identity)
+            action.setCheckable(True)
+            action.setChecked(identity in self.others)
+            action.toggled.connect(lambda on, identity=identity: self.show_beside(identity, on))
+        self.compare.setEnabled(bool(self.shown.comparable) and self.metric[0] != FIGURE)
+
+    def show_beside(self, study: str, shown: bool) -> None:
+        """Draw another study on the same axes, or no longer."""
+        rest = tuple(other for other in self.others if other != study)
+        self.others = (*rest, study) if shown else rest
+        self.rebuild()
 
     def _show_table(self) -> None:
         figure = self.shown.figure
@@ -268,7 +293,7 @@ class ScalePage(Page):
         if law is None or facts is None:
             self.equation.hide()
             self.law_title.setText(tr("What is shown"))
-            if figure is not None and self.metric == LOSS:
+            if figure is not None and self.metric == LOSS and not self.others:
                 said = text_label("muted", wrap=True)
                 said.setText(tr("A law is fitted when all runs are finished and there are at least four sizes."))
                 self.law_box.addWidget(said)
@@ -309,11 +334,25 @@ class ScalePage(Page):
             self.convention_box.setItemText(number, tr(text))
         self.log_x.setText(tr("log x"))
         self.log_y.setText(tr("log y"))
+        self.compare.setText(tr("Compare with…"))
+        self.compare.setToolTip(tr("Draw other studies on the same axes"))
         self.export.setText(tr("Export figure…"))
         self.tabs.setTabText(0, tr("Plot"))
         self.tabs.setTabText(RESIDUALS, tr("Residuals"))
         self.tabs.setTabText(2, tr("Table"))
         self.table.setAccessibleName(tr("The plotted values"))
+
+
+def _figure(metric: tuple[str, str], convention: str, others: tuple[str, ...]) -> tuple[str, dict[str, object]]:
+    """Name and options of the figure of a metric, alone or beside other studies."""
+    if metric[0] == FIGURE:
+        return metric[1], {}
+    options: dict[str, object] = {"convention": convention}
+    if metric != LOSS or others:
+        options |= {"capability": metric[0], "metric": metric[1]}
+    if others:
+        return "comparison", options | {"others": ",".join(others)}
+    return ("loss-vs-params" if metric == LOSS else "capability-vs-params"), options
 
 
 def _choices(rows: "list[EvaluationRow]") -> list[tuple[str, str]]:

@@ -1,0 +1,104 @@
+"""Several studies on the same axes: one metric by size, each study (and what it varies) a line of its own."""
+
+import contextlib
+
+from engine.errors import InputError
+from engine.figures.ladder import by_size, finished, means_of, scores_of
+from engine.figures.model import Axis, Figure, Line, Series
+from engine.figures.provenance import provenance
+from engine.figures.words import convention_words, loss_unit, loss_words, metric_words, size_of
+from engine.i18n import tr
+from engine.store import EvaluationRow, Reader, RunRow
+
+LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
+"""Under which names a run's validation loss is told: the first by language models, the second by all others."""
+BITS = ("language-modelling", "bits_per_byte")
+
+
+def comparison(
+    reader: Reader,
+    study_id: str,
+    others: str = "",
+    capability: str = "",
+    metric: str = "",
+    convention: str = "non-embedding",
+) -> Figure:
+    """A metric by size for this study and ``others`` (ids with commas between); without a metric, its headline.
+
+    Raises:
+        InputError: a study has not measured it, or their losses are not in one unit.
+    """
+    studies = list(dict.fromkeys([study_id, *(other.strip() for other in others.split(",") if other.strip())]))
+    rows = _scores(reader, study_id, capability, metric)
+    capability, metric = rows[0].capability, rows[0].metric
+    series: list[Series] = []
+    shown: list[RunRow] = []
+    chance: set[float] = set()
+    data: set[str] = set()
+    for study in studies:
+        runs = finished(reader, study)
+        found = {row.run_id: row for row in _scores(reader, study, capability, metric)}
+        chance |= {row.chance for row in found.values() if row.chance is not None}
+        single = {size_of(run, convention): found[run.id].stderr for run in runs if run.id in found}
+        groups = by_size(runs, {run: row.value for run, row in found.items()}, convention)
+        title = reader.study(study).name
+        for name, points in groups.items():
+            label = f"{title}, {name}" if name else title
+            series += means_of(label, points, len({s.color for s in series}), single)
+        measured = [run for run in runs if run.id in found]
+        shown += measured
+        data |= {f"{run.facts.get('data_fingerprint')}" for run in measured}
+    is_loss = (capability, metric) in LOSSES
+    if is_loss and not loss_unit(shown):
+        raise InputError(
+            tr("the losses of these studies are not in one unit and cannot be compared."),
+            tr("Choose an ability that all of them were measured on."),
+        )
+    label = loss_words(shown) if is_loss else metric_words(capability, metric, shown)
+    falls = is_loss or (capability, metric) == BITS
+    same = len(data) == 1
+    return Figure(
+        id="comparison",
+        title=tr("Side by side: {studies}", studies=", ".join(reader.study(study).name for study in studies)),
+        x=Axis(convention_words(convention), "log", "count"),
+        y=Axis(label, "log" if falls else "linear"),
+        series=tuple(series),
+        lines=(Line(tr("chance"), chance.pop(), dash="dashed"),) if len(chance) == 1 and not falls else (),
+        provenance=provenance(
+            reader,
+            study_id,
+            shown,
+            extra={"studies": studies, "convention": convention, "capability": capability, "metric": metric},
+        ),
+        caption=tr(
+            "{label} of {n} runs of {m} studies; small points are seeds, large ones means with one standard error.",
+            label=label,
+            n=len(shown),
+            m=len(studies),
+        )
+        + " "
+        + (tr("All were measured on the same data.") if same else tr("Their data differ: compare with care.")),
+        legend_at="lower left" if falls else "best",
+    )
+
+
+def comparable(reader: Reader, study_id: str, capability: str, metric: str) -> list[str]:
+    """Other studies on which the same was measured, and whose losses are in the same unit."""
+    names = LOSSES if (capability, metric) in LOSSES else ((capability, metric),)
+    unit = loss_unit(reader.runs(study_id)) if names is LOSSES else ""
+    found = []
+    for study in reader.studies():
+        rows = reader.evaluations(study.id, final_only=True) if study.id != study_id else []
+        measured = any((row.capability, row.metric) in names for row in rows)
+        if measured and (names is not LOSSES or loss_unit(reader.runs(study.id)) == unit != ""):
+            found.append(study.id)
+    return found
+
+
+def _scores(reader: Reader, study_id: str, capability: str, metric: str) -> list[EvaluationRow]:
+    """As ``scores_of``; a validation loss goes by either of its names."""
+    if (capability, metric) in LOSSES:
+        for one in LOSSES:
+            with contextlib.suppress(InputError):
+                return scores_of(reader, study_id, *one)
+    return scores_of(reader, study_id, capability, metric)
