@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 TEXTS_PER_BATCH = 256
 RESAMPLES = 200
 """Bootstrap samples of texts behind the standard errors of BLEU and chrF."""
-NORMAL_95 = 1.96
-"""Half of a 95 % interval in standard errors; sacrebleu gives the former."""
+BOOTSTRAP_SALT = 0xB1E0
 HAN, KANA_OR_HANGUL = re.compile("[\u4e00-\u9fff]"), re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 
 
@@ -117,13 +116,20 @@ def corpus_scores(done: Translated, prefix: str = "", names: Sequence[str] = ("b
     Chance is what saying the commonest reference every time scores.
     """
     commonest = Counter(done.references).most_common(1)[0][0]
-    scores = []
+    n, scores = len(done), []
     for name in names:
         metric = _metric(name, done.references)
-        found = metric.corpus_score(done.made, [done.references], n_bootstrap=RESAMPLES)
-        guess = metric.corpus_score([commonest] * len(done), [done.references])
-        error = found._ci / NORMAL_95  # noqa: SLF001 - where sacrebleu keeps it
-        scores.append(Score(f"{prefix}{name}", found.score, error, len(done), guess.score))
+        # Counts of each text, of whose sums a score is made: so a resampled corpus costs one sum. Not by sacrebleu's own
+        # bootstrap, which fails on a resample that scores 0.
+        counts = np.array(metric._extract_corpus_statistics(done.made, [done.references]))  # noqa: SLF001
+        rng = np.random.default_rng(BOOTSTRAP_SALT)
+        drawn = [counts[rng.integers(n, size=n)].sum(axis=0) for _ in range(RESAMPLES)]
+        value, *others = (
+            metric._compute_score_from_stats(sums.tolist()).score  # noqa: SLF001
+            for sums in (counts.sum(axis=0), *drawn)
+        )
+        guess = metric.corpus_score([commonest] * n, [done.references]).score
+        scores.append(Score(f"{prefix}{name}", float(value), float(np.std(others, ddof=1)), n, float(guess)))
     return scores
 
 

@@ -113,7 +113,7 @@ class Vocabulary:
             tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
         else:
             tokenizer = Tokenizer(models.WordLevel(specials | self._ids, unk_token=SPECIAL[UNKNOWN]))
-            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?s:.)"), "isolated")
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
             tokenizer.decoder = decoders.Fuse()
         tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
         tokenizer.post_processor = processors.TemplateProcessing(
