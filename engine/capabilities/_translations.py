@@ -84,7 +84,7 @@ def reference_scores(done: Translated, prefix: str = "") -> list[Score]:
     """
     n, lengths = len(done), done.lengths
     tokens = np.concatenate(done.targets)
-    accuracy, error = ratio_and_stderr(done.right, lengths)
+    accuracy, error = ratio_and_stderr(done.right.astype(np.float64), lengths)
     share = most_frequent_share(tokens)
     slope = float((lengths * accuracy ** (lengths - 1.0)).mean())
     likelihood, likelihood_error = ratio_and_stderr(-done.nll, lengths)
@@ -119,8 +119,8 @@ def corpus_scores(done: Translated, prefix: str = "", names: Sequence[str] = ("b
     n, scores = len(done), []
     for name in names:
         metric = _metric(name, done.references)
-        # Counts of each text, of whose sums a score is made: so a resampled corpus costs one sum. Not by sacrebleu's own
-        # bootstrap, which fails on a resample that scores 0.
+        # Counts of each text, of whose sums a score is made: so a resampled corpus costs one sum. sacrebleu's own
+        # bootstrap fails on a resample that scores 0.
         counts = np.array(metric._extract_corpus_statistics(done.made, [done.references]))  # noqa: SLF001
         rng = np.random.default_rng(BOOTSTRAP_SALT)
         drawn = [counts[rng.integers(n, size=n)].sum(axis=0) for _ in range(RESAMPLES)]
@@ -134,8 +134,9 @@ def corpus_scores(done: Translated, prefix: str = "", names: Sequence[str] = ("b
 
 
 def _metric(name: str, references: Sequence[str]) -> Any:
-    """sacrebleu's own, with BLEU's words as the references' script asks: single characters where there are no spaces."""
-    from sacrebleu.metrics import BLEU, CHRF
+    """sacrebleu's own; BLEU's words are what the references' script asks: characters where there are no spaces."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     if name == "chrf":
         return CHRF()

@@ -1,7 +1,7 @@
 """The model behind ``seq2seq``: T5 version 1.1 (Raffel 2020, Shazeer 2020) with a gated SiLU MLP, built at any size.
 
-RMSNorm before every branch, no biases, learned biases of attention by relative position that all layers of a stack share,
-one embedding for both languages and the output. Weights that read the same input are one matrix.
+RMSNorm before every branch, no biases but those of attention by relative position, which all layers of a stack share,
+and one embedding for both languages and the output. Weights that read the same input are one matrix.
 """
 
 import math
@@ -54,7 +54,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, attention over the memory in a decoder, and gated MLP, each added to a stream of (batch, t, d_model)."""
+    """Attention, in a decoder attention over the memory too, and gated MLP, on a stream of (batch, t, d_model)."""
 
     def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers, *, decoder: bool) -> None:
         super().__init__()

@@ -83,10 +83,8 @@ def _layer_weights(layer: Layer) -> dict[str, Tensor]:
 
 
 def _attention_weights(name: str, attention: Attention, residual: float) -> dict[str, Tensor]:
-    if attention.over_memory:
-        q, (k, v) = attention.q, attention.kv.chunk(2)
-    else:
-        q, k, v = attention.qkv.chunk(3)
+    over_memory = attention.over_memory
+    q, k, v = (attention.q, *attention.kv.chunk(2)) if over_memory else attention.qkv.chunk(3)
     return {f"{name}.q": q * attention.scale, f"{name}.k": k, f"{name}.v": v, f"{name}.o": attention.out * residual}
 
 

@@ -24,8 +24,8 @@ def translate(model: nn.Module, source: Tensor, longest: int, beams: int = 1) ->
     """Tokens int64 (batch, up to ``longest``) that the model makes of ``source`` (batch, s).
 
     Each row ends with ``END`` and is filled up with ``PAD``; one without was cut at ``longest``. One beam is greedy
-    decoding, more a search for the likeliest text (``beam_search``). Every step reads the whole text so far again, which
-    for short texts costs less than keeping what was computed.
+    decoding, more a search for the likeliest text (``beam_search``). Every step reads the whole text so far again,
+    which is quick for texts of tens of tokens.
     """
     assert isinstance(model, EncoderDecoder)
     return greedy(model, source, longest) if beams == 1 else beam_search(model, source, longest, beams)
@@ -85,7 +85,7 @@ def beam_search(model: EncoderDecoder, source: Tensor, longest: int, beams: int)
 def _apart(model: EncoderDecoder, source: Tensor) -> tuple[Tensor, Tensor]:
     """Memory and bias of ``encode`` with the row as the first axis of both."""
     memory, seen = model.encode(source)
-    return memory, seen.unflatten(0, (len(source), model.n_heads))
+    return memory, seen.view(len(source), model.n_heads, 1, -1)
 
 
 def shown(model: nn.Module, prepared: "Prepared", device: torch.device) -> Sequence[Made]:
@@ -97,6 +97,4 @@ def shown(model: nn.Module, prepared: "Prepared", device: torch.device) -> Seque
     made = translate(model, torch.from_numpy(source).to(device), targets.shape[1]).cpu().numpy()
     references = targets.clip(min=PAD)
     lines = zip(source, made, references, strict=True)
-    return [
-        Made("text", f"{prepared.decode(a)}\n⟶ {prepared.decode(b)}\n= {prepared.decode(c)}") for a, b, c in lines
-    ]
+    return [Made("text", f"{prepared.decode(a)}\n⟶ {prepared.decode(b)}\n= {prepared.decode(c)}") for a, b, c in lines]

@@ -116,7 +116,7 @@ class Seq2Seq(Family):
         if abs(math.log(n / size)) > math.log(2):
             raise StudyError(
                 tr(
-                    "ladder.sizes: no seq2seq with these settings has about {size:,} parameters; the nearest has {n:,}.",
+                    "ladder.sizes: no seq2seq with these settings has about {size:,} parameters; nearest is {n:,}.",
                     size=size,
                     n=n,
                 )
@@ -136,8 +136,8 @@ class Seq2Seq(Family):
         scores = n_layers * d_attention * (s * s + t * t + s * t)
         flops = 3.0 * (2 * (s * of_source + t * of_target) + 4 * scores)
         n = non_embedding(shape)
-        # Kept for backward, as autograd's saved tensors show: inputs of norms and matmuls, q k v, probabilities, gate, up
-        # and their product; per position of the source, and of the target.
+        # Kept for backward, as autograd's saved tensors show: inputs of norms and matmuls, q k v, probabilities, gate,
+        # up and their product; per position of the source, and of the target.
         of_s = n_layers * (6 * d_model + 6 * d_attention + 4 * d_ff + n_heads * s) + 3 * d_model
         of_t = n_layers * (9 * d_model + 6 * d_attention + 4 * d_ff + n_heads * (s + t)) + 3 * d_model + vocab_size
         kept = s * of_s + t * of_t

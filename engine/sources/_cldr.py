@@ -8,7 +8,7 @@ import datetime
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from babel import Locale
@@ -26,6 +26,7 @@ CURRENCIES = (
     "MYR PHP VND SAR AED EGP NGN KES ARS CLP COP PEN"
 ).split()
 """Whose amounts are written; their names are never held out, since amounts hold them too."""
+AMOUNT_STYLES: tuple[Literal["name", "standard"], ...] = ("standard", "name")
 OOD_YEARS = 50
 """Years before the first and after the last of training that are asked out of distribution."""
 OOD_DIGITS = 2
@@ -72,7 +73,7 @@ class Cldr:
             days = np.where(days >= first, days + last - first, days)
         for number, style in zip(days, rng.integers(0, len(DATE_STYLES), n), strict=True):
             day = datetime.date.fromordinal(int(number))
-            yield self._pair("dates", day.isoformat(), lambda locale, d=day, s=style: date_text(d, DATE_STYLES[s], locale))
+            yield self._pair("dates", day.isoformat(), date_text, day, DATE_STYLES[style])
 
     def numbers(self, rng: np.random.Generator, n: int, ood: bool) -> Iterator[Pair]:
         """Plain, in words (three digits that count: 1.23 million), and per cent."""
@@ -81,15 +82,15 @@ class Cldr:
 
     def currencies(self, rng: np.random.Generator, n: int, ood: bool) -> Iterator[Pair]:
         """Amounts of money with the currency's name or its sign."""
-        which, named = rng.integers(0, len(CURRENCIES), n), rng.integers(0, 2, n)
-        for value, code, with_name in zip(self._values(rng, n, ood), which, named, strict=True):
-            yield self._amount(value, CURRENCIES[code], "name" if with_name else "standard")
+        which, styles = rng.integers(0, len(CURRENCIES), n), rng.integers(0, 2, n)
+        for value, code, style in zip(self._values(rng, n, ood), which, styles, strict=True):
+            yield self._pair("currencies", _key(value), amount_text, value, CURRENCIES[code], AMOUNT_STYLES[style])
 
     def units(self, rng: np.random.Generator, n: int, ood: bool) -> Iterator[Pair]:
         """Quantities with the names of their units."""
         known = self.unit_names()
         for value, which in zip(self._values(rng, n, ood), rng.integers(0, len(known), n), strict=True):
-            yield self._quantity(value, known[which])
+            yield self._pair("units", _key(value), quantity_text, value, known[which])
 
     def names(self) -> Iterator[Pair]:
         """Names of countries, regions, languages and currencies, each entry once."""
@@ -108,21 +109,20 @@ class Cldr:
         """A few pairs that together hold every character that pairs of these kinds can have."""
         for kind in kinds:
             if kind == "dates":
-                year = itertools.islice(_days(self._years[0]), 366)
-                for day, style in itertools.product(year, DATE_STYLES):
-                    yield self._pair(kind, "", lambda locale, d=day, s=style: date_text(d, s, locale))
+                new_year = datetime.date(self._years[0], 1, 1).toordinal()
+                days = (datetime.date.fromordinal(new_year + n) for n in range(366))
+                yield from (self._pair(kind, "", date_text, *both) for both in itertools.product(days, DATE_STYLES))
             elif kind == "numbers":
                 values = [Decimal(m * 10**e) for m in (1, 2, 5, 21, 123) for e in range(13)]
-                yield from (self._pair(kind, "", lambda locale, v=v: compact_text(v, locale)) for v in values)
-                yield from (self._pair(kind, "", lambda x, v=v: str(format_percent(v, locale=x))) for v in PROBES)
-                yield from (self._pair(kind, "", lambda x, v=v: str(format_decimal(v, locale=x))) for v in PROBES)
+                yield from (self._pair(kind, "", compact_text, value) for value in values)
+                for write in (plain_text, percent_text):
+                    yield from (self._pair(kind, "", write, value) for value in PROBES)
             elif kind == "currencies":
-                ways: tuple[Literal["name", "standard"], ...] = ("name", "standard")
-                for value, code, way in itertools.product(PROBES, CURRENCIES, ways):
-                    yield self._amount(value, code, way)
+                for all_three in itertools.product(PROBES, CURRENCIES, AMOUNT_STYLES):
+                    yield self._pair(kind, "", amount_text, *all_three)
             elif kind == "units":
-                for value, unit in itertools.product(PROBES, self.unit_names()):
-                    yield self._quantity(value, unit)
+                for both in itertools.product(PROBES, self.unit_names()):
+                    yield self._pair(kind, "", quantity_text, *both)
             else:
                 yield from self.names()
 
@@ -140,22 +140,13 @@ class Cldr:
         whole = int(value)
         if way == "words" and whole >= 1_000:
             value = Decimal(int(f"{whole}"[:3]) * 10 ** (len(f"{whole}") - 3))
-            return self._pair("numbers", _key(value), lambda locale: compact_text(value, locale))
+            return self._pair("numbers", _key(value), compact_text, value)
         if way == "per cent":
-            share = Decimal(whole) / 100
-            return self._pair("numbers", _key(Decimal(whole)), lambda locale: str(format_percent(share, locale=locale)))
-        return self._pair("numbers", _key(value), lambda locale: str(format_decimal(value, locale=locale)))
+            return self._pair("numbers", _key(Decimal(whole)), percent_text, Decimal(whole))
+        return self._pair("numbers", _key(value), plain_text, value)
 
-    def _amount(self, value: Decimal, code: str, way: Literal["name", "standard"]) -> Pair:
-        return self._pair(
-            "currencies", _key(value), lambda x: str(format_currency(value, code, locale=x, format_type=way))
-        )
-
-    def _quantity(self, value: Decimal, unit: str) -> Pair:
-        return self._pair("units", _key(value), lambda x: str(format_unit(value, unit, "long", locale=x)))
-
-    def _pair(self, kind: str, key: str, write: Callable[[Locale], str]) -> Pair:
-        source, target = (write(locale) for locale in self._locales)
+    def _pair(self, kind: str, key: str, write: Callable[..., str], *what: Any) -> Pair:
+        source, target = (write(locale, *what) for locale in self._locales)
         return Pair(KINDS.index(kind), key, source, target)
 
     def _has(self, unit: str, locale: Locale) -> bool:
@@ -163,25 +154,38 @@ class Cldr:
         return "other" in patterns
 
 
-def date_text(day: datetime.date, style: str, locale: Locale) -> str:
+def date_text(locale: Locale, day: datetime.date, style: str) -> str:
     """A day as the locale writes it in one of ``DATE_STYLES``."""
     if style == "weekday":
         return str(format_skeleton("yMMMEd", day, locale=locale))
-    return str(format_date(day, style, locale=locale))  # type: ignore[arg-type]
+    return str(format_date(day, style, locale=locale))
 
 
-def compact_text(value: Decimal, locale: Locale) -> str:
+def plain_text(locale: Locale, value: Decimal) -> str:
+    """A number in digits."""
+    return str(format_decimal(value, locale=locale))
+
+
+def percent_text(locale: Locale, value: Decimal) -> str:
+    """So many per cent."""
+    return str(format_percent(value / 100, locale=locale))
+
+
+def compact_text(locale: Locale, value: Decimal) -> str:
     """A number in words where CLDR has them, else with the short sign: East Asian locales have only one of the two."""
     kind: Literal["long", "short"] = "long" if "long" in locale.compact_decimal_formats else "short"
     return str(format_compact_decimal(value, format_type=kind, locale=locale, fraction_digits=2))
 
 
+def amount_text(locale: Locale, value: Decimal, code: str, style: Literal["name", "standard"]) -> str:
+    """An amount of money with the name of the currency or its sign."""
+    return str(format_currency(value, code, locale=locale, format_type=style))
+
+
+def quantity_text(locale: Locale, value: Decimal, unit: str) -> str:
+    """A number and the long name of a unit."""
+    return str(format_unit(value, unit, "long", locale=locale))
+
+
 def _key(value: Decimal) -> str:
     return f"{value.normalize():f}"
-
-
-def _days(year: int) -> Iterator[datetime.date]:
-    day = datetime.date(year, 1, 1)
-    while True:
-        yield day
-        day += datetime.timedelta(days=1)

@@ -156,7 +156,7 @@ class PairItems(Listed):
         vocabulary: Vocabulary,
         *,
         kinds: Sequence[str],
-        splits: Mapping[Split, NDArray[np.integer[Any]]],
+        splits: Mapping[Split, Items],
         report: QualityReport,
     ) -> None:
         self.spec, self.kinds, self._texts, self._given = spec, tuple(kinds), vocabulary, report
@@ -203,24 +203,22 @@ class PairItems(Listed):
         return found
 
 
-def rows(
-    spec: PairsSpec, vocabulary: Vocabulary, pairs: Iterable[tuple[int, str, str]]
-) -> tuple[NDArray[np.int32], int]:
-    """Items of (kind, source, target), int32 (n, 1 + s + t), and how many pairs were left out as too long."""
+def rows(spec: PairsSpec, vocabulary: Vocabulary, pairs: Iterable[tuple[int, str, str]]) -> tuple[Items, int]:
+    """Items of (kind, source, target), int64 (n, 1 + s + t), and how many pairs were left out as too long."""
     s, t = spec.source_length, spec.target_length
-    found: list[NDArray[np.int32]] = []
+    found: list[Items] = []
     too_long = 0
     for kind, source, target in pairs:
         a, b = vocabulary.encode(source), vocabulary.encode(target)
         if len(a) >= s or len(b) >= t:
             too_long += 1
             continue
-        row = np.full(1 + s + t, PAD, np.int32)
+        row = np.full(1 + s + t, PAD, np.int64)
         row[0] = kind
         row[1 : 2 + len(a)] = [*a, END]
         row[1 + s : 2 + s + len(b)] = [*b, END]
         found.append(row)
-    return (np.stack(found) if found else np.zeros((0, 1 + s + t), np.int32)), too_long
+    return (np.stack(found) if found else np.zeros((0, 1 + s + t), np.int64)), too_long
 
 
 def hash_of(*texts: str) -> float:

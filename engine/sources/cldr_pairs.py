@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import StudyError
 from engine.families.base import DataShape
@@ -15,7 +14,7 @@ from engine.i18n import mark, tr
 from engine.sources import sources
 from engine.sources._cldr import KINDS, Cldr, Language, Pair
 from engine.sources._pairs import PairItems, PairsSpec, Vocabulary, hash_of, pairs_shape, rows
-from engine.sources._procedural import Split
+from engine.sources._procedural import Items, Split
 from engine.sources.base import OnProgress, Preview, QualityReport, Source
 
 DRAW_SALT = 0xC1D2
@@ -115,7 +114,9 @@ class CldrPairs(Source):
 
 def _cldr(spec: CldrPairsSpec) -> Cldr:
     if spec.source_language == spec.target_language:
-        raise StudyError(tr("data.target_language: {language} is the language of the source.", language=spec.target_language))
+        raise StudyError(
+            tr("data.target_language: {language} is the language of the source.", language=spec.target_language)
+        )
     if spec.first_year > spec.last_year:
         raise StudyError(tr("data.last_year: {last} is before {first}.", last=spec.last_year, first=spec.first_year))
     if not wanted(spec):
@@ -143,7 +144,7 @@ def vocabulary(spec: CldrPairsSpec) -> Vocabulary:
 def _prepared(spec: CldrPairsSpec) -> PairItems:
     found, duplicates = _split(spec)
     texts = vocabulary(spec)
-    made: dict[Split, NDArray[np.int32]] = {}
+    made: dict[Split, Items] = {}
     too_long = 0
     for split, pairs in found.items():
         made[split], left_out = rows(spec, texts, ((pair.kind, pair.source, pair.target) for pair in pairs))
@@ -184,7 +185,7 @@ def _split(spec: CldrPairsSpec) -> tuple[dict[Split, list[Pair]], int]:
 def _report(
     spec: CldrPairsSpec,
     found: Mapping[Split, list[Pair]],
-    made: Mapping[Split, NDArray[np.int32]],
+    made: Mapping[Split, Items],
     duplicates: int,
     too_long: int,
 ) -> QualityReport:
@@ -207,7 +208,7 @@ def _report(
         length_unit=mark("characters"),
         label_counts=tuple((kind, int(n)) for kind, n in zip(KINDS, counts, strict=True) if n),
         notes=(
-            tr("Words, orders and signs are those of CLDR; days and numbers are drawn by a program and formatted by it."),
+            tr("Words, orders and signs are those of CLDR; days and numbers are drawn and formatted by a program."),
             tr("Held out by day, by number and by entry; other years and longer numbers are out of distribution."),
         ),
     )

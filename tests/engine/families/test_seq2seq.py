@@ -50,6 +50,11 @@ def sources(n: int = 5) -> torch.Tensor:
     return tokens
 
 
+def ended(tokens: torch.Tensor) -> list[list[int]]:
+    """Each row up to its end: what fills it up after differs between libraries."""
+    return [row[: row.index(END) + 1] if END in row else row for row in tokens.tolist()]
+
+
 @pytest.mark.parametrize("spec", [{}, {"n_layers": 2}, {"n_layers": 1, "n_heads": 4}])
 def test_dial_is_monotonic_and_close(spec: dict) -> None:
     previous = 0
@@ -185,7 +190,7 @@ def test_export_is_equal_in_transformers(tmp_path: Path, hints: TrainingHints | 
         torch.testing.assert_close(logits, model(source, read), atol=1e-4, rtol=0)
     for beams in (1, 4):
         made = theirs.generate(source, attention_mask=mask, max_new_tokens=8, num_beams=beams)
-        assert torch.equal(translate(model, source, 8, beams), made[:, 1:])
+        assert ended(translate(model, source, 8, beams)) == ended(made[:, 1:])
 
 
 @pytest.mark.parametrize("characters", [None, ["a", "b", "é", "日", "\n"]])
@@ -198,8 +203,10 @@ def test_export_with_a_tokenizer(tmp_path: Path, characters: list[str] | None) -
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     for text in ("ab日é", "b\na"):
         assert tokenizer(text).input_ids == [*texts.encode(text), END]
-        assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text == texts.decode(
-            texts.encode(text)
+        assert (
+            tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
+            == text
+            == texts.decode(texts.encode(text))
         )
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.model_max_length) == (PAD, END, 10)
 
