@@ -33,7 +33,7 @@ class CopyingSpec(ProceduralSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Distance"),
-            description=mark("Most tokens between a letter and its copy in training; drawn evenly from 4 up"),
+            description=mark("Most tokens between a letter and its copy in training; from 4 up, its logarithm even"),
             ge=MIN_DISTANCE,
             le=4096,
         ),
@@ -93,8 +93,9 @@ class CopyingItems(Stream):
     def sample(self, rng: np.random.Generator, n: int, *, ood: bool) -> Items:
         """See ``Stream``."""
         trained = self.spec.distance
-        low, high = (trained, self.longest) if ood else (MIN_DISTANCE - 1, trained)
-        return self.make(rng, rng.integers(low + 1, high + 1, n))
+        low, high = (trained + 1, self.longest) if ood else (MIN_DISTANCE, trained)
+        logarithms = rng.uniform(np.log(low), np.log(high + 1), n)
+        return self.make(rng, np.exp(logarithms).astype(np.int64).clip(low, high))
 
     def distances(self, items: Items) -> NDArray[np.int64]:
         """(n,) tokens between a letter and its copy: where the second marker stands."""
