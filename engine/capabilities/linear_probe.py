@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from engine.capabilities._documents import Items
     from engine.capabilities.base import ModelUnderTest
     from engine.sources.base import Prepared
 
@@ -39,9 +40,7 @@ class LinearProbeSpec(TableSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Training items"),
-            description=mark(
-                "Labelled items of the training split that the probe is fitted to; the model stays as it is."
-            ),
+            description=mark("Labelled items that the probe is fitted to; the model stays as it is."),
             ge=32,
         ),
     ] = 1_024
@@ -49,30 +48,29 @@ class LinearProbeSpec(TableSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Test items"),
-            description=mark("Labelled items of the validation split that it is scored on, the same every time."),
+            description=mark("Other labelled items that it is scored on, the same every time."),
             ge=32,
         ),
     ] = 2_048
+    labels: Annotated[
+        Literal["documents", "classes"],
+        msgspec.Meta(
+            title=mark("Labels of text"),
+            description=mark(
+                "documents: which held-out document a snippet is from, which any text has; classes: the labels of the "
+                "source, such as packages. Images have classes."
+            ),
+        ),
+    ] = "documents"
     classes: Annotated[
         int,
         msgspec.Meta(
             title=mark("Classes"),
-            description=mark("Classes of text to tell apart at most: those with most held-out text, as much of each."),
+            description=mark("Documents or classes of text to tell apart at most, those with most held-out text."),
             ge=2,
             le=100,
         ),
-    ] = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """Labelled items of one split."""
-
-    inputs: "NDArray[np.generic]"
-    """As the family reads them, (n, ...)."""
-    labels: "NDArray[np.int64]"
-    groups: "NDArray[np.int64]"
-    """(n,), equal for items that resemble each other, such as snippets of one file."""
+    ] = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +133,26 @@ class LinearProbe(Capability):
         return score(ours, theirs, test)
 
 
-def labelled_items(data: "Prepared", spec: LinearProbeSpec, length: int) -> tuple[Items, Items] | None:
-    """Training and test items of labelled text or images; None of other data."""
+def labelled_items(data: "Prepared", spec: LinearProbeSpec, length: int) -> "tuple[Items, Items] | None":
+    """Training and test items of text or of labelled images; None of other data."""
+    from engine.capabilities._documents import Items, of_classes, of_documents
     from engine.sources._images import ImageData
     from engine.sources._labelled import Labelled
+    from engine.sources._prepared import PreparedText
 
+    asked = (length, spec.classes, spec.train_items, spec.test_items)
+    if isinstance(data, PreparedText) and spec.labels == "documents":
+        return of_documents(data.validation, *asked)
     if isinstance(data, Labelled):
-        text = data.labelled(length, spec.classes, spec.train_items, spec.test_items)
-        if text is None:
-            return None
-        train, test = (Items(part.tokens, part.labels, part.files) for part in (text.train, text.test))
-        return train, test
+        return of_classes(data, *asked)
     if isinstance(data, ImageData):
         parts = (data.held_out("train", spec.train_items), data.held_out("validation", spec.test_items))
-        first, second = (Items(part["inputs"], part["targets"], np.arange(len(part["targets"]))) for part in parts)
-        return first, second
+        train, test = (Items(part["inputs"], part["targets"], np.arange(len(part["targets"]))) for part in parts)
+        return train, test
     return None
 
 
-def probe(model: "ModelUnderTest", module: "nn.Module", train: Items, test: Items) -> Probed | None:
+def probe(model: "ModelUnderTest", module: "nn.Module", train: "Items", test: "Items") -> Probed | None:
     """Fit a probe to the training items' features and score the test items; None where there are no features."""
     features = features_of(model, module, train.inputs), features_of(model, module, test.inputs)
     if features[0] is None or features[1] is None:
@@ -182,7 +181,7 @@ def features_of(model: "ModelUnderTest", module: "nn.Module", inputs: "NDArray[n
     return np.concatenate(parts)
 
 
-def choose_strength(features: "Floats", train: Items) -> float:
+def choose_strength(features: "Floats", train: "Items") -> float:
     """The one of ``STRENGTHS`` that does best on groups held back from the training items; no test item is read."""
     groups, group = np.unique(train.groups, return_inverse=True)
     order = np.random.default_rng(SALT).permutation(len(groups))
@@ -198,7 +197,7 @@ def choose_strength(features: "Floats", train: Items) -> float:
     return max(STRENGTHS, key=mean_likelihood)
 
 
-def score(ours: Probed, theirs: Probed, test: Items) -> list[Score]:
+def score(ours: Probed, theirs: Probed, test: "Items") -> list[Score]:
     """Every metric of the trained and the untrained network's probe on the same items."""
     from engine.capabilities._tokens import most_frequent_share, ratio_and_stderr, unigram_entropy
 

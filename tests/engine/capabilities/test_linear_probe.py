@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from engine.capabilities import capabilities
+from engine.capabilities._documents import MIN_SNIPPETS, Items, of_documents
 from engine.capabilities.base import ModelUnderTest, Score
-from engine.capabilities.linear_probe import STRENGTHS, Items, LinearProbeSpec, choose_strength, score
+from engine.capabilities.linear_probe import STRENGTHS, LinearProbeSpec, choose_strength, score
 from engine.families.base import TrainingHints
 from engine.sources._labelled import LabelledText, Snippets
 from tests.engine.training import toy
@@ -68,7 +69,7 @@ def by_name(scores: list[Score]) -> dict[str, Score]:
 def test_what_features_hold_is_gained_over_noise() -> None:
     family, data, hints = Counting(), Snips(), TrainingHints("mup", 32)
     found = by_name(PROBE.evaluate(LinearProbeSpec(train_items=400, test_items=600), subject(family, hints), data))
-    assert family.built == [({"width": 5}, 7, hints)] and data.asked == [(LENGTH, 8, 400, 600)]
+    assert family.built == [({"width": 5}, 7, hints)] and data.asked == [(LENGTH, 16, 400, 600)]
     assert found["accuracy"].value == 1.0 and found["log_likelihood"].value > -0.1
     untrained = found["untrained_accuracy"]
     assert untrained.value == pytest.approx(1 / 3, abs=0.08) and untrained.chance == pytest.approx(1 / 3, abs=0.08)
@@ -92,6 +93,7 @@ def test_an_untrained_model_gains_nothing() -> None:
 def test_labelled_images_are_read_and_two_classes_too() -> None:
     class Images:
         class_names = ("dark", "light")
+        fingerprint = ""
 
         def held_out(self, split: str, n: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng(len(split))
@@ -138,3 +140,37 @@ def test_standard_errors_are_over_groups() -> None:
     )
     assert grouped["gain"].value == apart["gain"].value == right.mean()
     assert grouped["gain"].stderr == pytest.approx(3 * apart["gain"].stderr, rel=0.02)
+
+
+def stream_of(lengths: list[int]) -> np.ndarray:
+    """Documents of those many tokens: number i holds the token i + 1 and, at every second place, which place it is."""
+    parts = []
+    for number, length in enumerate(lengths):
+        document = np.full(length, number + 1, np.uint16)
+        document[1::2] = 100 + np.arange(length)[1::2]
+        parts += [document, np.zeros(1, np.uint16)]
+    return np.concatenate(parts)
+
+
+def test_snippets_of_documents_come_from_the_longest_and_halves_are_apart() -> None:
+    found = of_documents(stream_of([900, 50, 1_000, 801, 790, 20]), 10, 3, 90, 60)
+    assert found is not None
+    train, test = found
+    for part, n in ((train, 30), (test, 20)):
+        assert part.inputs.shape == (3 * n, 10) and np.bincount(part.labels).tolist() == [n] * 3
+        assert (part.inputs[:, 0] == np.array([3, 1, 4])[part.labels]).all(), "the longest first"
+        assert len(np.unique(part.inputs, axis=0)) == len(part.inputs)
+    for label, length in enumerate((1_000, 900, 801)):
+        last, first = (part.inputs[part.labels == label][:, 1] - 100 for part in found)
+        assert last.max() < length // 20 * 10 <= first.min()
+    again = of_documents(stream_of([900, 50, 1_000, 801, 790, 20]), 10, 3, 90, 60)
+    assert again is not None and np.array_equal(again[0].inputs, train.inputs)
+    places = train.inputs[train.labels == 0][:, 1] // 80
+    groups = train.groups[train.labels == 0]
+    assert len(np.unique(groups)) <= len(np.unique(places)) + 1, "neighbours share a group"
+
+
+def test_text_without_two_long_documents_has_nothing_to_tell_apart() -> None:
+    assert of_documents(stream_of([900, 2 * MIN_SNIPPETS * 10 - 1]), 10, 8, 100, 100) is None
+    both = of_documents(stream_of([900, 2 * MIN_SNIPPETS * 10]), 10, 8, 100, 100)
+    assert both is not None and np.bincount(both[0].labels).tolist() == [MIN_SNIPPETS] * 2
