@@ -63,6 +63,14 @@ ACTIONS: tuple[Action, ...] = (
         line=True,
     ),
     Action(
+        "own_data",
+        mark("Use your own data…"),
+        mark("Choose a folder of text, tables, images or sound, and see what is in it"),
+        "file",
+        "Ctrl+Shift+D",
+        "data",
+    ),
+    Action(
         "export_figure",
         mark("Export figure…"),
         mark("Write the figure in view as SVG, PDF, PNG or CSV"),

@@ -58,6 +58,12 @@ class Deeds:
     def import_results(self) -> None:
         self._window.import_files([])
 
+    def own_data(self) -> None:
+        page: Any = self._window.show_page("data")
+        folder = QFileDialog.getExistingDirectory(self._window, tr("Choose a folder"))
+        if folder:
+            page.take(Path(folder))
+
     def export_figure(self) -> None:
         page: Any = self._window.pages.get(self._window.page_name)
         if getattr(page, "figure_name", ""):

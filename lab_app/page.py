@@ -27,3 +27,6 @@ class Page(QWidget):
 
     def left(self) -> None:
         """The page goes out of view."""
+
+    def closing(self) -> None:
+        """The window closes: end what this page has under way."""

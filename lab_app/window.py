@@ -31,6 +31,7 @@ from lab_app.widgets.nav import Nav
 
 PAGES = {
     "home": (mark("Home"), "home"),
+    "data": (mark("Data"), "data"),
     "train": (mark("Train"), "train"),
     "monitor": (mark("Monitor"), "monitor"),
     "samples": (mark("Samples"), "samples"),
@@ -188,6 +189,11 @@ class MainWindow(QMainWindow):
                 page.start_wanted.connect(self.start_study)
                 page.edit_wanted.connect(self.edit_study)
                 page.open_wanted.connect(self._open_study)
+            case "data":
+                from lab_app.pages.data import DataPage
+
+                page = DataPage(self.context, self.catalog)
+                page.use_wanted.connect(self.use_data)
             case "train":
                 from lab_app.pages.train import TrainPage
 
@@ -291,6 +297,8 @@ class MainWindow(QMainWindow):
         """Close without asking: runs are saved by whoever owns the lab."""
         if not self._leaving:
             self._leaving = True
+            for page in self.pages.values():
+                page.closing()
             self.remember()
             self.closing.emit()
 
@@ -406,6 +414,18 @@ class MainWindow(QMainWindow):
         """Open a copy of a study in the wizard."""
         page: Any = self.show_page("train")
         page.edit(study)
+
+    def use_data(self, data: dict[str, Any]) -> None:
+        """Open the wizard with a study of this data."""
+        from lab_app.wizard.beginning import table_for
+
+        try:
+            table = table_for(data)
+        except KnownError as error:
+            self.show_error(error)
+            return
+        page: Any = self.show_page("train")
+        page.begin(table)
 
     def _open_study(self, study: str, page: str = "") -> None:
         self.context.selection.choose_study(study)

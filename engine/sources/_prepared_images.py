@@ -301,14 +301,12 @@ def _report(
 def _notes(staged: _Staged, parts: _Split, listing: _image_files.Listing, spec: "ImageFolderSpec") -> Iterator[str]:
     if staged.two_classes:
         n, file = len(staged.two_classes), staged.two_classes[0]
-        yield tr(
-            "{n} files are copies of an image of another class, such as {file}; the first is used.", n=n, file=file
-        )
+        yield tr("Copies of an image of another class: {n}, such as {file}; the first is used.", n=n, file=file)
     if parts.n_dropped:
-        yield tr("{n} images were left out because they resemble training images.", n=parts.n_dropped)
+        yield tr("Left out because they resemble training images: {n}.", n=parts.n_dropped)
     if listing.others:
         n, file = len(listing.others), listing.others[0]
-        yield tr("{n} files are no images and were left alone, such as {file}.", n=n, file=file)
+        yield tr("Files that are no images and were left alone: {n}, such as {file}.", n=n, file=file)
     small = sum(side < spec.size for side in staged.sides)
     if small:
-        yield tr("{n} images are smaller than {size} pixels and were enlarged.", n=small, size=spec.size)
+        yield tr("Images smaller than {size} pixels, which were enlarged: {n}.", n=small, size=spec.size)

@@ -8,9 +8,9 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QDialog, QListWidget, QListWidgetItem, QSplitter, QTextBrowser, QWidget
 
 from engine.i18n import language, tr
+from lab_app.guide import GUIDE
 from lab_app.widgets.basic import column
 
-GUIDE = Path(__file__).resolve().parent.parent.parent / "resources" / "guide"
 ACTIONS = "actions"
 
 

@@ -88,8 +88,8 @@ def scrolled(inside: QWidget) -> QScrollArea:
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.viewport().setAutoFillBackground(False)
-    inside.setAutoFillBackground(False)
     area.setWidget(inside)
+    inside.setAutoFillBackground(False)  # which setWidget has just turned on
     return area
 
 

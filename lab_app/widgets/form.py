@@ -7,12 +7,24 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLineEdit, QSpinBox, QToolButton, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QLineEdit,
+    QMenu,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
 
-from engine.i18n import tr
+from engine.i18n import mark, tr
 from lab_app.widgets.basic import restyle, row, text_label
 
 PATHS = frozenset({"folder", "path", "directory", "root"})
+EITHER = "path"
+"""The field that takes a folder or a file; the others take a folder."""
 SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9}
 
 
@@ -105,7 +117,7 @@ class Field:
         # A number is shown with six digits; as long as nobody edits it, it is the number that was given.
         self.widget, self.write = line, write
         self.read = lambda: shown[1] if line.text() == shown[0] else self._parse(line.text())
-        return _with_browser(line) if self.name in PATHS else line
+        return _with_browser(line, files=self.name == EITHER) if self.name in PATHS else line
 
     def _parse(self, text: str) -> object:
         if not text.strip() and self.optional:
@@ -118,19 +130,36 @@ class Field:
         return text
 
 
-def _with_browser(line: QLineEdit) -> QWidget:
+def _with_browser(line: QLineEdit, *, files: bool) -> QWidget:
     holder = QWidget()
     browse = QToolButton()
     browse.setText("…")
-    browse.setToolTip(tr("Choose a folder"))
-    browse.setAccessibleName(tr("Choose a folder"))
+    words = tr("Choose a folder or a file") if files else tr("Choose a folder")
+    browse.setToolTip(words)
+    browse.setAccessibleName(words)
 
-    def choose() -> None:
-        folder = QFileDialog.getExistingDirectory(line.window(), tr("Choose a folder"), line.text())
-        if folder:
-            line.setText(folder)
+    def take(chosen: str) -> None:
+        if chosen:
+            line.setText(chosen)
 
-    browse.clicked.connect(choose)
+    def folder() -> None:
+        take(QFileDialog.getExistingDirectory(line.window(), tr("Choose a folder"), line.text()))
+
+    def file() -> None:
+        take(QFileDialog.getOpenFileName(line.window(), tr("Choose a file"), line.text())[0])
+
+    if files:
+        menu = QMenu(browse)
+        choices = {mark("Choose a folder"): folder, mark("Choose a file"): file}
+        actions = {text: menu.addAction(tr(text)) for text in choices}
+        for text, action in actions.items():
+            action.triggered.connect(lambda _=False, do=choices[text]: do())
+        menu.aboutToShow.connect(lambda: [action.setText(tr(text)) for text, action in actions.items()])
+        browse.setMenu(menu)
+        browse.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        browse.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+    else:
+        browse.clicked.connect(folder)
     holder.setLayout(row(line, browse, spacing=4))
     return holder
 

@@ -1,19 +1,26 @@
 """Data: the source with its own fields, and a look at what comes out of it."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtWidgets import QComboBox, QGroupBox, QPlainTextEdit, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QGroupBox, QVBoxLayout
 
 from engine.errors import KnownError
 from engine.i18n import mark, tr
 from engine.sources import sources
 from engine.study import convert
 from lab_app.context import Context
+from lab_app.models.made import media_words
+from lab_app.sound import Player
 from lab_app.theme import mono_font
 from lab_app.widgets.basic import button, column, row, text_label
 from lab_app.widgets.form import Form
+from lab_app.widgets.samples import Samples
 from lab_app.wizard import base
+
+if TYPE_CHECKING:
+    from engine.sources.base import Preview
+
+N_SHOWN = 12
 
 
 class DataStep(base.Step):
@@ -31,10 +38,8 @@ class DataStep(base.Step):
         self.form_box = QVBoxLayout()
         self.label, self.said = text_label(), text_label("muted", wrap=True)
         self.look = button()
-        self.preview = QPlainTextEdit()
-        self.preview.setReadOnly(True)
-        self.preview.setFont(mono_font())
-        self.preview.setMinimumHeight(180)
+        self.preview = Samples(mono_font(), Player(self), media_words)
+        self.preview.setMinimumHeight(220)
         self.group, self.preview_group = QGroupBox(), QGroupBox()
         self.group.setLayout(column(row(self.label, self.source, None), self.form_box, spacing=10))
         self.preview_group.setLayout(column(row(self.look, self.said), self.preview))
@@ -65,7 +70,7 @@ class DataStep(base.Step):
     def _chosen(self) -> None:
         if not self._quiet:
             self._make_form({})
-            self.preview.clear()
+            self.preview.show_samples(())
             self.changed.emit()
 
     def _make_form(self, values: dict[str, Any]) -> None:
@@ -89,16 +94,12 @@ class DataStep(base.Step):
             if not isinstance(error, KnownError):
                 self.context.operations.report(error)
 
-        self.context.jobs.run(lambda: source.preview(convert(values, source.Spec, "data"), 5), self._show, failed)
+        self.context.jobs.run(lambda: source.preview(convert(values, source.Spec, "data"), N_SHOWN), self._show, failed)
 
-    def _show(self, documents: list[Mapping[str, str]]) -> None:
+    def _show(self, documents: "list[Preview]") -> None:
         self.look.setEnabled(True)
         self.said.setText(tr("{n} documents", n=len(documents)))
-        parts = []
-        for document in documents:
-            head = "  ".join(str(v) for k, v in document.items() if k != "text")
-            parts.append(f"── {head}\n{document.get('text', '')}".rstrip())
-        self.preview.setPlainText("\n\n".join(parts))
+        self.preview.show_samples(documents)
 
     def _speak(self) -> None:
         for number in range(self.source.count()):
@@ -111,4 +112,4 @@ class DataStep(base.Step):
         self.label.setBuddy(self.source)
         self.source.setAccessibleName(tr("Source"))
         self.look.setText(tr("Look at a few documents"))
-        self.preview.setAccessibleName(tr("Preview"))
+        self.preview.speak()

@@ -252,7 +252,7 @@ def test_duplicates_are_counted_and_never_cross(folder: Path, cache: Path) -> No
     (folder / "owl" / "notes.txt").write_text("fine birds")
     report = prepare(folder, cache, validation_fraction=0.25).report
     assert (report.exact_duplicates, report.near_duplicates, report.leaked) == (2, 36, 0)
-    assert any("copies of an image of another class, such as dog/stray.png" in note for note in report.notes)
+    assert any("Copies of an image of another class: 1, such as dog/stray.png" in note for note in report.notes)
     assert any("owl/notes.txt" in note for note in report.notes)
     hashes, thumbs, sides = [], [], []
     prepared = prepare(folder, cache, validation_fraction=0.25, size=24)

@@ -135,3 +135,21 @@ def test_a_path_can_be_browsed_for(form: Form, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     browse.click()
     assert form.values() == {"folder": "/chosen"}
+
+
+class Placed(TableSpec, frozen=True, kw_only=True):
+    path: str = ""
+
+
+def test_a_path_is_a_folder_or_a_file(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = Form(Placed)
+    qtbot.addWidget(form)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/a/folder")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("/a/file.csv", ""))
+    (browse,) = form.findChildren(QToolButton)
+    folder, file = browse.menu().actions()
+    assert [folder.text(), file.text()] == ["Choose a folder", "Choose a file"]
+    folder.trigger()
+    assert form.values() == {"path": "/a/folder"}
+    file.trigger()
+    assert form.values() == {"path": "/a/file.csv"}

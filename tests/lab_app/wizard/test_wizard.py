@@ -193,7 +193,7 @@ def test_the_data_are_looked_at(desk: Desk, tmp_path: Path) -> None:
     data.look.click()
     assert data.said.text() == "Reading…" and not data.look.isEnabled()
     desk.until(lambda: data.look.isEnabled())
-    assert "Document number" in data.preview.toPlainText()
+    assert "Document number" in data.preview.text.toPlainText()
     assert data.said.text() == "3 documents"
     folder.write(str(tmp_path / "nothing"))
     data.look.click()
