@@ -9,8 +9,8 @@ Floats = NDArray[np.float64]
 
 PRE_EMPHASIS = 0.97
 FRAME_SECONDS, HOP_SECONDS = 0.030, 0.010
-ORDER_PER_KHZ = 1.0
-"""Poles per kHz of the band twice over, plus two: a resonance in every kHz and the slope (Markel & Gray 1976)."""
+POLES_PER_KHZ = 1
+"""Poles for each kHz of the sampling rate, and two more: a resonance in every kHz, and the slope (Markel 1976)."""
 WIDEST = 600.0
 """Hz: a pole of a larger bandwidth shapes the slope and is no formant."""
 LOWEST = 150.0
@@ -25,14 +25,12 @@ def formants(wave: NDArray[np.floating], rate: int, n: int = 2) -> Floats:
     """The lowest ``n`` formants of a steady voice in Hz, nan for those that are not found.
 
     Linear prediction by the autocorrelation method, the autocorrelation averaged over Hamming windows of 30 ms of the
-    pre-emphasised wave; formants are the poles (Markel & Gray 1976).
+    pre-emphasised wave; formants are the poles (Markel & Gray 1976, *Linear prediction of speech*).
     """
     found = np.full(n, np.nan)
-    emphasised = np.diff(wave.astype(np.float64), prepend=0.0) + (1 - PRE_EMPHASIS) * np.concatenate(
-        ([0.0], wave[:-1])
-    )
+    emphasised = wave[1:].astype(np.float64) - PRE_EMPHASIS * wave[:-1]
     length, hop = round(FRAME_SECONDS * rate), round(HOP_SECONDS * rate)
-    order = round(ORDER_PER_KHZ * rate / 1000) + 2
+    order = round(POLES_PER_KHZ * rate / 1000) + 2
     frames = np.lib.stride_tricks.sliding_window_view(emphasised, length)[::hop] * np.hamming(length)
     r = np.array([(frames[:, : length - k] * frames[:, k:]).sum() for k in range(order + 1)])
     if not np.isfinite(r).all() or r[0] <= 1e-9 * len(frames):

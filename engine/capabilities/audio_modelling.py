@@ -100,7 +100,7 @@ class AudioModelling(Capability):
 def _predicted(
     spec: AudioModellingSpec, model: "ModelUnderTest", data: "Clips", split: "Split", prefix: str
 ) -> list[Score]:
-    """Bits and hits per sample; windows are the items of the standard errors, guessing goes by how often levels come."""
+    """Bits and hits per sample, with errors over windows; guessing goes by how often levels come."""
     import torch
     import torch.nn.functional as F
 

@@ -67,8 +67,8 @@ class Wave(nn.Module):
         self.output_bias = nn.Parameter(torch.empty(self.vocab_size))
 
     def skipped(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
-        """The sum of the skip connections, (channels, t * batch), of variance about 1 at any depth."""
-        batch, t = inputs.shape
+        """The sum of the skip connections over the root of their number, (channels, t * batch)."""
+        batch = len(inputs)
         x = F.embedding(inputs.t().reshape(-1), self.embedding).t().contiguous()
         skip = x.new_zeros(())
         for layer in self.layers:
@@ -77,7 +77,8 @@ class Wave(nn.Module):
             skip = skip + made[-self.channels :]
             if len(made) > self.channels:
                 x = x + made[: self.channels]
-        return skip * len(self.layers) ** -0.5
+        scaled: Tensor = skip * len(self.layers) ** -0.5
+        return scaled
 
     def forward(self, inputs: Tensor, condition: Tensor | None = None) -> Tensor:
         batch, t = inputs.shape
@@ -99,7 +100,7 @@ def initialise(model: Wave, seed: int, base_width: int) -> Wave:
         if parameter.ndim < 2 or leaf == "condition":
             parameter.zero_()
         elif leaf == "embedding":
-            parameter.copy_(_waves(*parameter.shape, generator))
+            parameter.copy_(_waves(model.vocab_size, model.channels, generator))
         elif leaf == "output":
             parameter.normal_(std=base_width**-0.5, generator=generator)
         else:

@@ -36,7 +36,7 @@ class Player:
         channels = model.channels
         self._embedding = _numpy(model.embedding)
         # tanh(x) sigmoid(y) = tanh(x) (1 + tanh(y / 2)) / 2: one tanh serves both halves of a gate.
-        halved = np.repeat(np.float32([1, 0.5]), channels)[:, None]
+        halved = np.repeat(np.array([1, 0.5], np.float32), channels)[:, None]
         self._layers = []
         for layer in model.layers:
             assert isinstance(layer, Layer)
@@ -70,7 +70,7 @@ class Player:
                 x += made[:channels]
         self._time += 1
         hidden = np.maximum(self._hidden @ np.maximum(skip, 0) + self._hidden_bias, 0)
-        return self._output @ hidden + self._output_bias
+        return np.asarray(self._output @ hidden + self._output_bias, np.float32)
 
 
 def generate(

@@ -27,7 +27,9 @@ class WavenetSpec(TableSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Dilations"),
-            description=mark("Layers of a cycle; they look back 1, 2, 4, … samples, each twice as far as the one before."),
+            description=mark(
+                "Layers of a cycle; they look back 1, 2, 4, … samples, each twice as far as the one before."
+            ),
             ge=1,
             le=16,
         ),
@@ -127,7 +129,9 @@ class Wavenet(Family):
         if rule not in scales:
             raise ValueError(f"unknown learning-rate rule {rule!r}")
         rest, hidden = scales[rule]
-        matrices, tables, biases = [], [], []
+        matrices: list[nn.Parameter] = []
+        tables: list[nn.Parameter] = []
+        biases: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             leaf = name.rpartition(".")[2]
             kind = biases if parameter.ndim < 2 else tables if leaf in _TABLES else matrices

@@ -29,12 +29,12 @@ Levels = NDArray[np.uint8]
 def to_levels(wave: NDArray[np.floating[Any]]) -> Levels:
     """Mu-law levels 0..255 (ITU-T G.711's curve with mu = 255, evenly quantised) of a wave in -1..1; beyond is cut."""
     companded = np.sign(wave) * np.log1p(MU * np.minimum(np.abs(wave), 1)) / np.log1p(MU)
-    return np.floor((companded + 1) / 2 * MU + 0.5).astype(np.uint8)
+    return np.asarray(np.floor((companded + 1) / 2 * MU + 0.5), np.uint8)
 
 
 def to_wave(levels: NDArray[np.integer[Any]]) -> Floats:
     """The wave float32 in -1..1 of levels."""
-    return _WAVE[levels]
+    return np.asarray(_WAVE[levels], np.float32)
 
 
 _COMPANDED = 2 * np.arange(LEVELS) / MU - 1

@@ -114,7 +114,7 @@ def tones(
         phase = 2 * np.pi * rng.random((len(f0), 1))
         out += (heard / k)[:, None] * np.sin(2 * np.pi * k * f0[:, None] * t + phase)
     out *= np.minimum(1.0, t / ONSET_SECONDS)
-    return out / np.abs(out).max(axis=1, keepdims=True)
+    return np.asarray(out / np.abs(out).max(axis=1, keepdims=True), np.float64)
 
 
 def _resonators(formants: Floats, fourth: Floats, rate: int) -> tuple[Floats, Floats, Floats]:

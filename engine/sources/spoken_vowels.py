@@ -1,6 +1,5 @@
 """Spoken vowels, syllables and tones by a source-filter synthesiser: sound whose formants are known."""
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from engine.families.base import DataShape
 from engine.i18n import mark, tr
 from engine.sources import _voice, sources
 from engine.sources._audio import LEVELS, Clips, ClipWriter, Meta, to_levels, to_wave
-from engine.sources._cache import cached
+from engine.sources._cache import cached, entry_key
 from engine.sources._procedural import SPLITS, ProceduralSpec, Split, hash_rows
 from engine.sources.base import OnProgress, Preview, QualityReport, Source
 
@@ -22,6 +21,8 @@ PEAK = 0.8
 """Largest value of every clip."""
 VOICES_SALT = 0x50CA
 CLIPS_PER_CALL = 1_024
+HELD_OUT_OF_A_CLASS = 10
+"""Clips that are held out of each condition at least, on average."""
 F0_STEP, TRACT_STEP, BREATH_STEP = 0.5, 0.001, 0.5
 """What parameters of speakers are rounded to: Hz, share, dB. Equal speakers are told by them."""
 F0_RANGE = {"man": (95.0, 165.0), "woman": (180.0, 265.0), "child": (225.0, 305.0), "tone": (110.0, 440.0)}
@@ -122,7 +123,7 @@ def class_names(spec: SpokenVowelsSpec) -> tuple[str, ...]:
 
 @sources.register("spoken-vowels")
 class SpokenVowels(Source):
-    """Vowels of the formants that were measured on people, said by voices that no two clips share: 8 kHz, mu-law.
+    """Vowels of the formants that were measured on people, each clip said by a voice of its own: 8 kHz, mu-law.
 
     A voice is a fundamental, a factor of its formants and how breathy it is. Voices are sorted into training and
     validation by a hash; out of distribution are fundamentals and factors beyond both.
@@ -140,17 +141,17 @@ class SpokenVowels(Source):
 
     def prepare(self, spec: SpokenVowelsSpec, cache: Path, on_progress: OnProgress) -> SpokenClips:
         """Made once, in a second for every thousand clips or so; see ``Source.prepare``."""
-        fields = msgspec.json.encode([self.name, self.version, spec])
-        name = f"voices-{hashlib.sha256(fields).hexdigest()[:32]}"
+        key = f"voices-{entry_key([self.name, self.version, spec], ())}"
 
         def opened(folder: Path) -> SpokenClips | None:
             found = Clips.open(folder)
-            return found and SpokenClips(folder, found.meta, spec)
+            return None if found is None else SpokenClips(folder, found.meta, spec)
 
-        return cached(cache, name, opened, partial(_make, spec, on_progress=on_progress), 2 * spec.clips * spec.n_samples)
+        make = partial(_make, spec, on_progress=on_progress)
+        return cached(cache, key, opened, make, 2 * spec.clips * spec.n_samples)
 
     def preview(self, spec: SpokenVowelsSpec, n: int = 5) -> list[Preview]:
-        """The first ``n`` clips of each split."""
+        """``n`` clips of each split, such as those it trains on."""
         names = class_names(spec)
         found: list[Preview] = []
         for split in SPLITS:
@@ -166,12 +167,12 @@ Voices = NDArray[np.int64]
 
 def split_sizes(spec: SpokenVowelsSpec) -> dict[Split, int]:
     """Clips of each split."""
-    held_out = max(4 * spec.n_classes, round(spec.clips * spec.validation_fraction))
+    held_out = max(HELD_OUT_OF_A_CLASS * spec.n_classes, round(spec.clips * spec.validation_fraction))
     return {"train": spec.clips, "validation": held_out, "ood": held_out}
 
 
 def draw(spec: SpokenVowelsSpec, split: Split, n: int) -> tuple[Voices, NDArray[np.uint8]]:
-    """The first ``n`` clips of a split: whose they are, and their levels (n, n_samples)."""
+    """``n`` clips of a split, the same every time: whose they are, and their levels (n, n_samples)."""
     rng = np.random.default_rng((VOICES_SALT, spec.draw, len(split)))
     voices = _voices(spec, split, rng, n)
     blocks = [_speak(spec, voices[i : i + CLIPS_PER_CALL], rng) for i in range(0, n, CLIPS_PER_CALL)]
@@ -207,11 +208,13 @@ def _any_voices(spec: SpokenVowelsSpec, rng: np.random.Generator, n: int, *, ood
 
 
 def _speak(spec: SpokenVowelsSpec, voices: Voices, rng: np.random.Generator) -> NDArray[np.uint8]:
-    condition, f0, breath = voices[:, 0], voices[:, 1] * F0_STEP, 10 ** (voices[:, 3] * BREATH_STEP / 20)
+    condition = voices[:, 0]
+    f0, tract, decibels = voices[:, 1:].T * np.array([[F0_STEP], [TRACT_STEP], [BREATH_STEP]])
+    breath = 10 ** (decibels / 20)
     if spec.content == "tones":
         return to_levels(PEAK * _voice.tones(rng, condition, f0, breath, spec.n_samples, RATE))
     kind, vowel = np.divmod(condition, spec.vowels)
-    factor = np.exp(voices[:, 2] * TRACT_STEP)
+    factor = np.exp(tract)
     formants = np.stack([_voice.FORMANTS[k] for k in spec.kinds])[kind, vowel] * factor[:, None]
     fourth = np.array([_voice.FOURTH[k] for k in spec.kinds])[kind] * factor
     consonant = rng.integers(0, len(_voice.LOCI), len(voices)) if spec.content == "words" else None
