@@ -11,6 +11,8 @@ from engine.families.base import build_for
 from engine.i18n import tr
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from engine.store import Reader
@@ -20,7 +22,7 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 def export_hf(reader: "Reader", home: Path, run_id: int, folder: Path) -> None:
-    """Write the model of a finished run for ``AutoModelForCausalLM``, and its tokenizer for ``AutoTokenizer``.
+    """Write the model of a finished run as plain transformers loads it, and its tokenizer for ``AutoTokenizer``.
 
     Raises:
         InputError: there is no such run, it has no weights yet, or its family has no counterpart in transformers.
@@ -43,7 +45,8 @@ def export_hf(reader: "Reader", home: Path, run_id: int, folder: Path) -> None:
         raise InputError(tr("models of the family {family} have no counterpart there.", family=spec.family)) from None
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    _copy_tokenizer(run_folder, folder, spec.training.context)
+    added = families[spec.family].added_tokens(spec.shape)
+    _copy_tokenizer(run_folder, folder, spec.training.context, added)
 
 
 def _load(spec: "RunSpec", path: Path) -> "nn.Module":
@@ -61,10 +64,16 @@ def _load(spec: "RunSpec", path: Path) -> "nn.Module":
     return model.eval()
 
 
-def _copy_tokenizer(run_folder: Path, folder: Path, context: int) -> None:
-    """The run's own tokenizer, which text goes in and comes out through; models of other data have none."""
+def _copy_tokenizer(run_folder: Path, folder: Path, context: int, added: "Mapping[str, tuple[str, int]]") -> None:
+    """The run's own tokenizer and what the family adds to it; models of other data than text have none."""
     if not (run_folder / TOKENIZER).is_file():
         return
     shutil.copyfile(run_folder / TOKENIZER, folder / TOKENIZER)
     settings = json.loads((run_folder / TOKENIZER_CONFIG).read_text(encoding="utf-8")) | {"model_max_length": context}
+    if added:
+        document = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+        plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        document["added_tokens"] += [{"id": i, "content": text, "special": True, **plain} for text, i in added.values()]
+        (folder / TOKENIZER).write_text(json.dumps(document, ensure_ascii=False, indent=2), encoding="utf-8")
+        settings |= {role: text for role, (text, _) in added.items()}
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

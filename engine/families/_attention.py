@@ -1,4 +1,4 @@
-"""Causal attention, two ways that compute the same: which is faster depends on the device, type and shape.
+"""Attention, two ways that compute the same: which is faster depends on the device, type and shape.
 
 ``engine.training.kernels`` measures and chooses; a model only carries the name of the choice.
 """
@@ -46,6 +46,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None) -
         return scores.softmax(-1) @ v
     mixed: Tensor = _Written.apply(*(x.flatten(0, 1) for x in (q * scale, k, v)), bias)  # type: ignore[no-untyped-call]
     return mixed.view(q.shape)
+
+
+def attend_both_ways(q: Tensor, k: Tensor, v: Tensor, scale: float, written: bool) -> Tensor:
+    """Attention without a mask over (batch, n_heads, t, head_dim), returned in the same shape."""
+    if not written:
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    return ((q * scale) @ k.transpose(-2, -1)).softmax(-1) @ v
 
 
 def _halves(t: int) -> tuple[tuple[int, int], tuple[int, int]]:

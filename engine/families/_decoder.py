@@ -34,13 +34,17 @@ class Multipliers:
     """On the logits."""
 
 
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis; statistics in float32 (Zhang & Sennrich 2019)."""
+class Norm(nn.Module):
+    """What brings vectors to one size, with a weight for each of their entries."""
 
     def __init__(self, d_model: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
+
+
+class RMSNorm(Norm):
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis; statistics in float32 (Zhang & Sennrich 2019)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
@@ -52,19 +56,21 @@ class Block(nn.Module):
     With ``d_ff`` 0 it is attention alone, without the MLP and its norm.
     """
 
+    make_norm: type[Norm] = RMSNorm
+
     def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
         super().__init__()
         d_model, d_ff = int(shape["d_model"]), int(shape["d_ff"])
         self.n_heads, self.head_dim = int(shape["n_heads"]), int(shape["head_dim"])
         self.multipliers = multipliers
         d_attention = self.n_heads * self.head_dim
-        self.norm_attention = RMSNorm(d_model, float(shape["norm_eps"]))
+        self.norm_attention = self.make_norm(d_model, float(shape["norm_eps"]))
         self.qkv = nn.Parameter(torch.empty(3 * d_attention, d_model))
         self.out = nn.Parameter(torch.empty(d_model, d_attention))
         self.has_mlp = d_ff > 0
         if not self.has_mlp:
             return
-        self.norm_mlp = RMSNorm(d_model, float(shape["norm_eps"]))
+        self.norm_mlp = self.make_norm(d_model, float(shape["norm_eps"]))
         self.gate_up = nn.Parameter(torch.empty(2 * d_ff, d_model))
         self.down = nn.Parameter(torch.empty(d_model, d_ff))
 
@@ -113,6 +119,7 @@ class Decoder(nn.Module):
     rope_cos: Tensor
     rope_sin: Tensor
     causal: Tensor | None
+    make_block: type[Block] = Block
 
     def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
         super().__init__()
@@ -123,8 +130,8 @@ class Decoder(nn.Module):
         self.attention: str | None = None
         d_model = int(shape["d_model"])
         self.add_ends(shape)
-        self.blocks = nn.ModuleList(Block(shape, multipliers) for _ in range(int(shape["n_layers"])))
-        self.norm = RMSNorm(d_model, float(shape["norm_eps"]))
+        self.blocks = nn.ModuleList(self.make_block(shape, multipliers) for _ in range(int(shape["n_layers"])))
+        self.norm = self.make_block.make_norm(d_model, float(shape["norm_eps"]))
         cos, sin = rotary_tables(self.context, int(shape["head_dim"]), float(shape["rope_theta"]))
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
@@ -160,12 +167,17 @@ class Decoder(nn.Module):
         t = tokens.shape[1]
         x = self.embed(tokens)
         cos, sin = self.rope_cos[:t].to(x.dtype), self.rope_sin[:t].to(x.dtype)
-        attention = self.attention or usual_implementation(x.device.type, x.dtype, t)
-        bias = causal_bias(t, x.device, x.dtype, self.causal) if attention == "written" else None
+        bias = self.bias(x)
         stream = [x]
         for block in self.blocks:
             stream.append(block(stream[-1], cos, sin, bias))
         return stream
+
+    def bias(self, x: Tensor) -> Tensor | None:
+        """What the written attention adds to the scores of a stream (batch, t, d_model); None for the fused one."""
+        t = x.shape[1]
+        attention = self.attention or usual_implementation(x.device.type, x.dtype, t)
+        return causal_bias(t, x.device, x.dtype, self.causal) if attention == "written" else None
 
     @torch.no_grad()
     def attention_probabilities(self, tokens: Tensor) -> list[Tensor]:

@@ -94,10 +94,16 @@ def _mlp_weights(block: Block) -> dict[str, Tensor]:
 
 def write_llama(model: Decoder, folder: Path) -> None:
     """Write ``config.json``, ``generation_config.json`` and ``model.safetensors`` into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(llama_weights(model), folder / "model.safetensors", metadata={"format": "pt"})
     generation = {"do_sample": False, "bos_token_id": None, "eos_token_id": None}
-    for name, document in (("config.json", llama_config(model.shape)), ("generation_config.json", generation)):
+    documents = {"config.json": llama_config(model.shape), "generation_config.json": generation}
+    write_folder(folder, llama_weights(model), documents)
+
+
+def write_folder(folder: Path, weights: Mapping[str, Tensor], documents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write ``model.safetensors`` and JSON documents by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(weights), folder / "model.safetensors", metadata={"format": "pt"})
+    for name, document in documents.items():
         (folder / name).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Text that a model which predicts the next token makes while it trains."""
+"""Text that a model makes while it trains: what it goes on with, or fills in."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from engine.families._masking import FillsIn, choose, fixed_generator, n_masked
 from engine.families.base import Made
 
 if TYPE_CHECKING:
@@ -45,6 +46,37 @@ def continued(model: nn.Module, spec: "RunSpec", prepared: "Prepared", device: t
         tokens = torch.cat((tokens, drawn), dim=1)
     made = prepared.decode(tokens[0, start.shape[1] :].cpu().numpy())
     return (Made("text", f"{prompt}⟶{made}"),)
+
+
+def filled_in(
+    family: FillsIn, model: nn.Module, spec: "RunSpec", prepared: "Prepared", device: torch.device
+) -> Sequence[Made]:
+    """A held-out window with some tokens hidden and the likeliest in their place, marked; nothing where it is no text.
+
+    ``[x]`` is right, ``[x≠y]`` wrong where y stood. The places are the same every time.
+    """
+    context = spec.training.context
+    batch = next(iter(prepared.validation_batches(1, context, context)), None)
+    if batch is None:
+        return ()
+    tokens = torch.from_numpy(batch["inputs"][:1])
+    n = n_masked(tokens.shape[1], family.masked_fraction(model))
+    places = choose(tokens, n, fixed_generator()).sort(dim=1).values
+    hidden = tokens.scatter(1, places, family.mask_token(model))
+    said = model(hidden.to(device)).argmax(-1).cpu()
+    parts, last = [], 0
+    try:
+        for place in places[0].tolist():
+            truth, guess = (prepared.decode(row[0, place : place + 1].numpy()) for row in (tokens, said))
+            parts += [
+                prepared.decode(tokens[0, last:place].numpy()),
+                f"[{guess}]" if guess == truth else f"[{guess}≠{truth}]",
+            ]
+            last = place + 1
+        parts.append(prepared.decode(tokens[0, last:].numpy()))
+    except TypeError:
+        return ()
+    return (Made("text", "".join(parts)),)
 
 
 def _answer_place(batch: "Batch") -> tuple[int, int]:

@@ -173,6 +173,10 @@ class Family(ABC):
         """Models of one shape as one, which trains several runs at once; None where the family has no such form."""
         return None
 
+    def added_tokens(self, shape: Shape) -> Mapping[str, tuple[str, int]]:
+        """Role in transformers (``mask_token``) -> text and id of each token that the data's tokenizer lacks."""
+        return {}
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: "Any") -> None:
         """Write a folder that plain transformers loads with equal outputs."""
         raise NotImplementedError(self.name)

@@ -131,24 +131,30 @@ class Gpt(Family):
     def resolve(self, spec: GptSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""
         if data.vocab_size < 2:
-            raise StudyError(tr("data: the family gpt needs tokens, and this source has none."))
+            raise StudyError(tr("data: the family {family} needs tokens, and this source has none.", family=self.name))
         best: dict[str, Scalar] | None = None
         best_miss = math.inf
         for d_model, n_layers in _candidates(spec, size):
             dims = _dims(spec, d_model, n_layers)
-            miss = abs(math.log(non_embedding(dims) / size))
+            miss = abs(math.log(self.non_embedding(dims) / size))
             if miss < best_miss:
                 best, best_miss = dims, miss
         assert best is not None
         if best_miss > math.log(2):
             raise StudyError(
                 tr(
-                    "ladder.sizes: no gpt with these settings has about {size:,} parameters; the nearest has {n:,}.",
+                    "ladder.sizes: no {family} with these settings has about {size:,} parameters; "
+                    "the nearest has {n:,}.",
+                    family=self.name,
                     size=size,
-                    n=non_embedding(best),
+                    n=self.non_embedding(best),
                 )
             )
         return {"vocab_size": data.vocab_size, "context": context} | best
+
+    def non_embedding(self, shape: Shape) -> int:
+        """What the dial counts."""
+        return non_embedding(shape)
 
     def counts(self, shape: Shape, context: int) -> Counts:
         """FLOPs are 3 x (2 x matmul weights, the head included, + 4 t d_attention per layer), as computed.
