@@ -50,13 +50,13 @@ def text(tmp_path: Path) -> Path:
     return folder
 
 
-def finished(text: Path, home: Path, tokenizer: str) -> tuple[Lab, Any]:
+def finished(text: Path, home: Path, tokenizer: str, family: str = "gpt") -> tuple[Lab, Any]:
     """A lab with one run of 20 steps, and its spec."""
     study = parse_study(
         {
             "name": "export",
             "title": "Export",
-            "model": {"family": "gpt"},
+            "model": {"family": family},
             "data": {"source": "text-folder", "path": str(text), "tokenizer": tokenizer}
             | ({"vocab_size": 300} if tokenizer == "bpe" else {}),
             "ladder": {"sizes": [6000]},
@@ -91,6 +91,21 @@ def test_plain_transformers_gives_equal_logits_and_text(text: Path, tmp_path: Pa
         made = generate(model, ids, 12, context=48)[0].numpy()
     assert theirs["text"].replace("<|endoftext|>", "\n").replace("\0", "\n") == prepared.decode(made)
     assert theirs["text"].startswith(PROMPT)
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"])
+def test_the_mask_of_an_encoder_is_in_its_tokenizer(text: Path, tmp_path: Path, tokenizer: str) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    lab, spec = finished(text, tmp_path / "home", tokenizer, "bert")
+    with lab:
+        export_hf(lab.reader(), lab.home, 1, tmp_path / "hf")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert theirs.mask_token_id == spec.shape["vocab_size"] == len(theirs) - 1
+    ids = theirs("the [MASK] of", return_tensors="pt").input_ids
+    assert (ids == theirs.mask_token_id).sum() == 1
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "hf", dtype=torch.float32)
+    assert model(ids).logits.shape[-1] == len(theirs)
 
 
 def test_what_cannot_be_exported_is_said(text: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Family ``bert``: counts, the dial, masks, both directions, export, a golden loss."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,21 @@ def test_param_groups_hold_every_parameter_once(rule: str) -> None:
     assert tuple(group.lr_scale for group in groups) == scales
     assert any(p is model.head for p in groups[0].params) and groups[1].params == [model.embedding]
     assert [group.decay for group in groups] == [True, True, False]
+
+
+def test_samples_show_what_is_filled_in() -> None:
+    from types import SimpleNamespace
+
+    text = b"the cat sat on the mat and so on, " * 3
+    held_out = SimpleNamespace(
+        validation_batches=lambda *sizes: iter([{"inputs": np.frombuffer(text[:32], np.uint8).astype(np.int64)[None]}]),
+        decode=lambda ids: bytes(ids.astype(np.uint8)).decode(),
+    )
+    spec = SimpleNamespace(training=SimpleNamespace(context=32))
+    with torch.no_grad():
+        (made,) = BERT.samples(small().eval(), spec, held_out, torch.device("cpu"))
+    assert made.kind == "text" and len(re.findall(r"\[(?:.≠)?(.)\]", made.text)) == n_masked(32, 0.15)
+    assert re.sub(r"\[(?:.≠)?(.)\]", r"\1", made.text) == text[:32].decode()
 
 
 @pytest.mark.parametrize("hints", [MUP, TrainingHints("fixed", 32), None])
