@@ -1,0 +1,90 @@
+"""Writing a residual stack as the ``ResNetForImageClassification`` folder that plain transformers loads."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.families._cnn import Conv, Network, Residual
+from engine.i18n import tr
+
+BATCH_NORM_EPS = 1e-5
+"""Of torch's batch normalisation, which stands after every convolution of a ResNet."""
+
+
+def resnet_config(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """``config.json`` of the shape."""
+    channels, stages = int(shape["channels"]), int(shape["stages"])
+    labels = [f"LABEL_{i}" for i in range(int(shape["n_outputs"]))]
+    return {
+        "architectures": ["ResNetForImageClassification"],
+        "model_type": "resnet",
+        "depths": [int(shape["blocks"])] * stages,
+        "downsample_in_bottleneck": False,
+        "downsample_in_first_stage": False,
+        "dtype": "float32",
+        "embedding_size": channels,
+        "hidden_act": str(shape["activation"]),
+        "hidden_sizes": [channels * 2**stage for stage in range(stages)],
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+        "layer_type": "basic",
+        "num_channels": int(shape["n_inputs"]),
+        "problem_type": "single_label_classification",
+    }
+
+
+@torch.no_grad()
+def resnet_weights(model: Network) -> dict[str, Tensor]:
+    """The weights under transformers' names, multipliers folded in; batch normalisation only adds the biases."""
+    weights = _normalised("resnet.embedder.embedder", model.stem)
+    stage, block_in_stage = 0, 0
+    for block in model.blocks:
+        assert isinstance(block, Residual)
+        if block.shortcut is not None:
+            stage, block_in_stage = stage + 1, 0
+        name = f"resnet.encoder.stages.{stage}.layers.{block_in_stage}"
+        weights |= _normalised(f"{name}.layer.0", block.first)
+        weights |= _normalised(f"{name}.layer.1", block.second, block.multiplier)
+        if block.shortcut is not None:
+            weights |= _normalised(f"{name}.shortcut", block.shortcut)
+        block_in_stage += 1
+    weights["classifier.1.weight"] = model.head.weight * model.output_multiplier
+    weights["classifier.1.bias"] = model.head.bias
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
+
+
+def _normalised(name: str, layer: Conv, multiplier: float = 1.0) -> dict[str, Tensor]:
+    """A convolution with the batch normalisation that gives back what it reads, plus the bias."""
+    n, like = layer.plan.n_out, layer.weight
+    bias = like.new_zeros(n) if layer.bias is None else layer.bias * multiplier
+    return {
+        f"{name}.convolution.weight": layer.kernels() * multiplier,
+        f"{name}.normalization.weight": like.new_ones(n),
+        f"{name}.normalization.bias": bias,
+        f"{name}.normalization.running_mean": like.new_zeros(n),
+        f"{name}.normalization.running_var": like.new_full((n,), 1 - BATCH_NORM_EPS),
+        f"{name}.normalization.num_batches_tracked": torch.zeros((), dtype=torch.int64),
+    }
+
+
+def write_resnet(model: Network, shape: Mapping[str, Any], folder: Path) -> None:
+    """Write ``config.json`` and ``model.safetensors`` into ``folder``; ``InputError`` where no ResNet is the same."""
+    if not (shape["residual"] and shape["stem"] == "quarter" and shape["downsample"] == "stride"):
+        raise InputError(
+            tr(
+                "transformers has a ResNet only: export needs a cnn with residual = true, stem = {stem} and "
+                "downsample = {downsample}; the weights of others are in the run's folder.",
+                stem='"quarter"',
+                downsample='"stride"',
+            )
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(resnet_weights(model), folder / "model.safetensors", metadata={"format": "pt"})
+    text = json.dumps(resnet_config(shape), indent=2, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
