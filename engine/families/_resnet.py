@@ -1,26 +1,36 @@
-"""Writing a residual stack as the ``ResNetForImageClassification`` folder that plain transformers loads."""
+"""A residual stack as the ``ResNetForImageClassification`` of plain transformers."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.errors import InputError
 from engine.families._cnn import Conv, Network, Residual
+from engine.families._image_export import label_names
 from engine.i18n import tr
 
 BATCH_NORM_EPS = 1e-5
 """Of torch's batch normalisation, which stands after every convolution of a ResNet."""
 
 
+def require_resnet(shape: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` where no ResNet of transformers computes the same."""
+    needed = {"residual": True, "stem": "quarter", "downsample": "stride", "activation": "relu"}
+    if any(shape[key] != value for key, value in needed.items()):
+        raise InputError(
+            tr(
+                "transformers knows a cnn as a ResNet only, which takes {needed}; the weights of others are in the "
+                "run's folder.",
+                needed=", ".join(f"{key} = {str(value).lower()}" for key, value in needed.items()),
+            )
+        )
+
+
 def resnet_config(shape: Mapping[str, Any]) -> dict[str, Any]:
     """``config.json`` of the shape."""
     channels, stages = int(shape["channels"]), int(shape["stages"])
-    labels = [f"LABEL_{i}" for i in range(int(shape["n_outputs"]))]
     return {
         "architectures": ["ResNetForImageClassification"],
         "model_type": "resnet",
@@ -29,14 +39,11 @@ def resnet_config(shape: Mapping[str, Any]) -> dict[str, Any]:
         "downsample_in_first_stage": False,
         "dtype": "float32",
         "embedding_size": channels,
-        "hidden_act": str(shape["activation"]),
+        "hidden_act": "relu",
         "hidden_sizes": [channels * 2**stage for stage in range(stages)],
-        "id2label": {str(i): label for i, label in enumerate(labels)},
-        "label2id": {label: i for i, label in enumerate(labels)},
         "layer_type": "basic",
         "num_channels": int(shape["n_inputs"]),
-        "problem_type": "single_label_classification",
-    }
+    } | label_names(int(shape["n_outputs"]))
 
 
 @torch.no_grad()
@@ -56,7 +63,7 @@ def resnet_weights(model: Network) -> dict[str, Tensor]:
         block_in_stage += 1
     weights["classifier.1.weight"] = model.head.weight * model.output_multiplier
     weights["classifier.1.bias"] = model.head.bias
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
+    return weights
 
 
 def _normalised(name: str, layer: Conv, multiplier: float = 1.0) -> dict[str, Tensor]:
@@ -71,20 +78,3 @@ def _normalised(name: str, layer: Conv, multiplier: float = 1.0) -> dict[str, Te
         f"{name}.normalization.running_var": like.new_full((n,), 1 - BATCH_NORM_EPS),
         f"{name}.normalization.num_batches_tracked": torch.zeros((), dtype=torch.int64),
     }
-
-
-def write_resnet(model: Network, shape: Mapping[str, Any], folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors`` into ``folder``; ``InputError`` where no ResNet is the same."""
-    if not (shape["residual"] and shape["stem"] == "quarter" and shape["downsample"] == "stride"):
-        raise InputError(
-            tr(
-                "transformers has a ResNet only: export needs a cnn with residual = true, stem = {stem} and "
-                "downsample = {downsample}; the weights of others are in the run's folder.",
-                stem='"quarter"',
-                downsample='"stride"',
-            )
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(resnet_weights(model), folder / "model.safetensors", metadata={"format": "pt"})
-    text = json.dumps(resnet_config(shape), indent=2, sort_keys=True)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
