@@ -171,7 +171,7 @@ def _of_table(table: Path, columns: tuple[str, str], on_bad: OnBad) -> Listing:
         name = _readers.as_text(file, where, columns[0], on_bad)
         if name is None:
             continue
-        said = str(label).strip() if isinstance(label, str | int) else ""
+        said = _readers.as_label(label)
         if not said:
             on_bad(where, tr("has no label"))
         elif not (table.parent / name).is_file():

@@ -29,7 +29,8 @@ _BANDS, _BAND_BITS = (0, 11, 22, 33, 44, 54), 10
 """Where each band begins, and how many of its bits are compared."""
 _MAX_LAG = 64
 _EXHAUSTIVE_COMPARISONS = 500_000_000
-_AT_A_TIME = 4_000_000
+_AT_A_TIME = 250_000
+"""Comparisons made at once: some ten megabytes of intermediate numbers."""
 
 Hashes = NDArray[np.uint64]
 """One per image, (n,)."""

@@ -4,6 +4,7 @@ Documents are staged in a file, so memory holds a few hundred bytes per document
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ from engine.sources.base import OnProgress, QualityReport
 
 PIPELINE_VERSION = 1
 """Raised whenever equal documents would no longer give equal tokens."""
+UNLABELLED = "–"
+"""What the report calls documents without a class."""
 PIECE = 65_536
 """Longer documents are cut into pieces of at most this many bytes."""
 _ENCODE_BYTES = 2**20
@@ -122,7 +125,7 @@ def _make(spec: TextSpec, documents: Documents, expected_bytes: int, folder: Pat
         counts.append(int(lengths[-1].sum()))
     _labelled.write(folder / LABELS_FILE, staged.labels, origins, (parts.train, parts.validation), lengths)
     on_progress(mark("writing tokens"), 1.0)
-    report = _report(staged, parts, skipped)
+    report = _report(staged, parts, skipped, spec.labelled)
     meta = Meta(
         fingerprint=seen.hexdigest(),
         tokenizer=spec.tokenizer,
@@ -216,8 +219,10 @@ def _batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def _report(staged: _Staged, parts: _split.Split, skipped: Skipped) -> QualityReport:
+def _report(staged: _Staged, parts: _split.Split, skipped: Skipped, labelled: bool) -> QualityReport:
     sizes = staged.sizes
+    kept = np.flatnonzero(parts.train | parts.validation)
+    labels = Counter(staged.labels[place] or UNLABELLED for place in kept) if labelled else Counter[str]()
     notes = []
     if parts.n_dropped:
         notes.append(tr("{n} documents were left out because they resemble training text.", n=parts.n_dropped))
@@ -236,5 +241,6 @@ def _report(staged: _Staged, parts: _split.Split, skipped: Skipped) -> QualityRe
         n_skipped=skipped.n,
         length_quantiles=tuple(float(q) for q in np.quantile(sizes, [0.05, 0.25, 0.5, 0.75, 0.95])),
         notes=tuple(notes),
+        label_counts=tuple(sorted(labels.items())),
         encodings=tuple(sorted(skipped.encodings.items())),
     )

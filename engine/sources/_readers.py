@@ -36,11 +36,18 @@ def stop_or_skip(skip_bad: bool, skipped: Skipped) -> OnBad:
 
 
 def read(
-    path: Path, name: str, column: str, skip_bad: bool, skipped: Skipped, encoding: str = "utf-8"
+    path: Path,
+    name: str,
+    column: str,
+    skip_bad: bool,
+    skipped: Skipped,
+    encoding: str = "utf-8",
+    label_column: str = "",
 ) -> Iterator[Document]:
     """Documents of one file. A bad file or row raises ``InputError`` naming it, or is recorded where ``skip_bad``.
 
     Text with a byte order mark or in UTF-8 is read as such, any other as ``encoding``; what was found is counted.
+    Rows of a table have the label in their ``label_column`` where one is named, and then must have one.
     """
     on_bad = stop_or_skip(skip_bad, skipped)
     try:
@@ -49,10 +56,14 @@ def read(
         if path.suffix.lower() in TEXTS:
             yield from _text(path, name, found, on_bad)
             return
-        for where, (value,) in rows(path, name, (column,), on_bad, found):
-            text = as_text(value, where, column, on_bad)
-            if text is not None:
-                yield Document(where, text.encode())
+        columns = (column, label_column) if label_column else (column,)
+        for where, values in rows(path, name, columns, on_bad, found):
+            text = as_text(values[0], where, column, on_bad)
+            label = as_label(values[1]) if label_column else ""
+            if label_column and not label:
+                on_bad(where, tr("has no label"))
+            elif text is not None:
+                yield Document(where, text.encode(), label)
     except OSError as error:
         on_bad(name, tr("cannot be read ({why})", why=error.strerror or str(error)))
 
@@ -235,6 +246,11 @@ def as_text(value: object, where: str, column: str, on_bad: OnBad) -> str | None
         on_bad(where, tr("field {column!r} is not valid Unicode", column=column))
         return None
     return value
+
+
+def as_label(value: object) -> str:
+    """The name of a class as a table holds it, a word or a whole number; empty where it is neither."""
+    return str(value).strip() if isinstance(value, str | int) else ""
 
 
 def _no_column(column: str, names: list[str]) -> str:

@@ -52,6 +52,11 @@ class TextSpec(TableSpec, frozen=True, kw_only=True):
         ),
     ] = None
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the user named a class for each document, so that the report tells how many there are of each."""
+        return False
+
 
 class Document(NamedTuple):
     """One text, UTF-8. Consecutive documents of equal ``origin`` are pieces of one file."""

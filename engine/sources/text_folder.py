@@ -1,7 +1,7 @@
 """The user's own text: a folder, or one file, of .txt, .md, .py, .jsonl, .csv, .tsv and .parquet."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from engine.sources import _readers, sources
 from engine.sources._prepare import cache_key, prepare
 from engine.sources._prepared import PreparedText
 from engine.sources._spec import Document, Skipped, TextSpec, token_shape
-from engine.sources.base import OnProgress, Source
+from engine.sources.base import OnProgress, Preview, Source
 
 _PARQUET_RATIO = 4
 """Bytes of text that one byte of Parquet may unpack to; only for the check of free disk."""
@@ -44,6 +44,22 @@ class TextFolder(Source):
                 min_length=1,
             ),
         ] = "text"
+        label_column: Annotated[
+            str,
+            msgspec.Meta(
+                title=mark("Label column"),
+                description=mark("Field of a table that holds the class of each text, for what is learned from labels"),
+            ),
+        ] = ""
+        classes: Annotated[
+            Literal["none", "folders"],
+            msgspec.Meta(
+                title=mark("Classes"),
+                description=mark(
+                    "Folders: the subfolder that a file lies in is its class, for what is learned from labels"
+                ),
+            ),
+        ] = "none"
         encoding: Annotated[
             Literal["utf-8", "gb18030", "big5", "shift_jis", "cp1252"],
             msgspec.Meta(
@@ -58,6 +74,11 @@ class TextFolder(Source):
                 description=mark("Leave out files and rows that cannot be read and list them, instead of stopping"),
             ),
         ] = False
+
+        @property
+        def labelled(self) -> bool:
+            """Whether texts have a class: in a column, or by the folder they lie in."""
+            return bool(self.label_column) or self.classes == "folders"
 
     def shape(self, spec: Spec) -> DataShape:
         """Tokens; 256 ids for bytes, ``vocab_size`` for BPE."""
@@ -74,15 +95,24 @@ class TextFolder(Source):
         key = cache_key(self.name, self.version, spec, listing)
         return prepare(spec, key, lambda skipped: _documents(spec, files, skipped), expected, cache, on_progress)
 
-    def preview(self, spec: Spec, n: int = 5) -> list[Mapping[str, str]]:
+    def preview(self, spec: Spec, n: int = 5) -> list[Preview]:
         """The first ``n`` documents, at most 4,000 bytes of each."""
         found = islice(_documents(spec, list_files(spec.path), Skipped()), n)
-        return [{"origin": d.origin, "text": d.text[:4000].decode("utf-8", "ignore")} for d in found]
+        shown: list[Preview] = []
+        for document in found:
+            text = document.text[:4000].decode("utf-8", "ignore")
+            label = {"label": document.label} if document.label else {}
+            shown.append({"origin": document.origin, "text": text, **label})
+        return shown
 
 
 def _documents(spec: TextFolder.Spec, files: list[tuple[str, Path]], skipped: Skipped) -> Iterator[Document]:
     for name, path in files:
-        yield from _readers.read(path, name, spec.text_column, spec.skip_bad, skipped, spec.encoding)
+        folder, _, inside = name.partition("/")
+        label = folder if spec.classes == "folders" and inside else ""
+        column, encoding = spec.label_column, spec.encoding
+        for document in _readers.read(path, name, spec.text_column, spec.skip_bad, skipped, encoding, column):
+            yield document._replace(label=document.label or label)
 
 
 def list_files(given: str) -> list[tuple[str, Path]]:

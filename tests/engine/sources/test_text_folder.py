@@ -334,6 +334,34 @@ def test_a_byte_order_mark_and_a_named_encoding_are_read(folder: Path, cache: Pa
         prepare(folder, cache, encoding="shift_jis")
 
 
+def test_labels_of_a_column_and_of_folders(tmp_path: Path, cache: Path) -> None:
+    table = tmp_path / "t.jsonl"
+    lines = [{"text": prose(n, 60), "kind": ("good", 7)[n % 2]} for n in range(60)]
+    table.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    prepared = prepare(table, cache, label_column="kind", validation_fraction=0.3)
+    assert prepared.report.label_counts == (("7", 30), ("good", 30))
+    found = prepared.labelled(20, 2, 1000, 1000)
+    assert found is not None and set(found.classes) == {"7", "good"}
+    for label in (0, 1):
+        snippet = prepared.decode(found.train.tokens[found.train.labels == label][0]).strip("\n")
+        assert any(snippet in line["text"] for line in lines if str(line["kind"]) == found.classes[label])
+    assert prepare(table, cache).report.label_counts == ()
+    table.write_text(table.read_text() + json.dumps({"text": "x", "kind": None}) + "\n")
+    with pytest.raises(InputError, match=r"t\.jsonl, row 61: has no label"):
+        prepare(table, cache, label_column="kind")
+    with pytest.raises(InputError, match=r"row 1: has no field 'class'"):
+        prepare(table, cache, label_column="class")
+    for number in range(12):
+        target = tmp_path / "tree" / ("old", "new")[number % 2] / "deep" / f"{number}.txt"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(prose(300 + number))
+    (tmp_path / "tree" / "loose.txt").write_text(prose(400))
+    report = prepare(tmp_path / "tree", cache, classes="folders").report
+    assert report.label_counts == (("new", 6), ("old", 6), ("–", 1))
+    shown = SOURCE.preview(SOURCE.Spec(path=str(tmp_path / "tree"), classes="folders"), 3)
+    assert [one.get("label") for one in shown] == [None, "new", "new"]
+
+
 def test_bad_parquet_rows_are_named(folder: Path, cache: Path) -> None:
     write_parquet(folder / "a.parquet", [prose(77), None])
     with pytest.raises(InputError, match=r"a\.parquet, row 2: field 'text' is not text"):
