@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.store.rows import RunRow
 
 RELOAD_MS = 1_000
-CELL_WIDTH = 190
+CELL_WIDTH = 172
 
 
 class SamplesPage(Page):
