@@ -8,7 +8,7 @@ from engine.errors import InputError
 from engine.figures.model import Axis, Dash, Figure, Floats, Marker, Series
 from engine.figures.provenance import provenance
 from engine.figures.ticks import format_count
-from engine.figures.words import convention_words, loss_words, size_of
+from engine.figures.words import convention_words, counts_samples, loss_words, size_of
 from engine.i18n import tr
 from engine.store import Reader, RunRow
 
@@ -80,7 +80,7 @@ def _figure(
 ) -> Figure:
     labels = {
         "step": Axis(tr("Optimizer steps"), "linear", "count"),
-        "tokens": Axis(tr("Training tokens"), "log", "count"),
+        "tokens": Axis(tr("Training samples") if counts_samples(shown) else tr("Training tokens"), "log", "count"),
         "flops": Axis(tr("Training compute (FLOPs)"), "log", "count"),
         "seconds": Axis(tr("Training time (s), at each run's mean speed"), "linear", "count"),
     }

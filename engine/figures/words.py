@@ -45,6 +45,12 @@ def loss_unit(runs: Sequence[RunRow]) -> str:
     return tr(units.pop()) if len(units) == 1 else ""
 
 
+def counts_samples(runs: Sequence[RunRow]) -> bool:
+    """Whether ``tokens_seen`` of these runs counts samples: an image, a wave's value or a vector each, not tokens."""
+    found = {bool(families[run.family].modalities & {"tokens", "pairs"}) for run in runs if run.family in families}
+    return found == {False}
+
+
 def metric_words(capability: str, metric: str, runs: Sequence[RunRow] = ()) -> str:
     """The label of an axis that shows a metric of a capability, measured on these runs."""
     if capability == "language-modelling":

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.events import RunState
-from engine.figures.words import loss_words
+from engine.figures.words import counts_samples, loss_words
 from engine.i18n import mark, tr
 from engine.study import RunSpec
 from lab_app import words
@@ -46,6 +46,8 @@ SMALL = {
     "tokens_per_second": mark("Tokens per second"),
 }
 AXES = {"step": mark("Steps"), "tokens": mark("Tokens"), "flops": mark("FLOPs"), "seconds": mark("Time (s)")}
+OF_SAMPLES = {"tokens": mark("Training samples"), "tokens_per_second": mark("Samples per second")}
+"""What is said in place of tokens where the data are images, waves or vectors."""
 MAX_POINTS = 20_000
 RAW_RUNS = 24
 """Above so many runs the raw lines would only make a haze."""
@@ -397,18 +399,22 @@ class MonitorPage(Page):
         return words.value(run.val_loss) if run.val_loss is not None else ""
 
     def _title_axes(self) -> None:
-        label = tr(AXES[self._axis()])
-        self.loss.set_titles(label, loss_words(self.catalog.runs(self.study), ""), "count")
+        runs = self.catalog.runs(self.study)
+        of_samples = OF_SAMPLES if counts_samples(runs) else {}
+        for number, name in enumerate(X_AXES):
+            self.axis.setItemText(number, tr(of_samples.get(name, AXES[name])))
+        label = self.axis.itemText(self.axis.findData(self._axis()))
+        self.loss.set_titles(label, loss_words(runs, ""), "count")
         for key, plot in self.small.items():
-            self.small_titles[key].setText(tr(SMALL[key]))
+            title = tr(of_samples.get(key, SMALL[key]))
+            self.small_titles[key].setText(title)
+            plot.setAccessibleName(title)
             plot.set_titles("", "", "count", "count" if key == "tokens_per_second" else "number")
 
     def _speak(self) -> None:
         theme = self.context.theme
         self.axis_label.setText(tr("Horizontal"))
         self.axis.setAccessibleName(tr("Horizontal axis"))
-        for number, name in enumerate(X_AXES):
-            self.axis.setItemText(number, tr(AXES[name]))
         self.log_x.setText(tr("log x"))
         self.log_y.setText(tr("log y"))
         self.raw.setText(tr("raw"))
@@ -422,8 +428,6 @@ class MonitorPage(Page):
         self.table.setAccessibleName(tr("Runs of this study"))
         self._load_samples()
         self.loss.setAccessibleName(tr("Loss while training"))
-        for key, plot in self.small.items():
-            plot.setAccessibleName(tr(SMALL[key]))
         self.runs.set_columns(
             [
                 Column(tr("Parameters"), _name, icon=self._swatch, tip=lambda run: run.label),

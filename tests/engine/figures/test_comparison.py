@@ -11,6 +11,7 @@ from engine.events import Evaluation, Facts, RunState, StateChanged
 from engine.expand import expand
 from engine.figures.builders import build
 from engine.figures.comparison import comparable
+from engine.figures.words import counts_samples
 from engine.store import Store, mutations
 from engine.study import parse_study, study_id
 
@@ -84,3 +85,11 @@ def test_what_is_not_there_is_said(store: Store) -> None:
         with pytest.raises(InputError):
             build(store.reader(), "comparison", one, others=others, capability="word-completion")
     assert comparable(store.reader(), one, "word-completion", "exact_match") == []
+
+
+def test_what_is_no_text_is_counted_in_samples(store: Store) -> None:
+    text = add(store, "text", "gpt", "python-text", TEXT, "ab")
+    parity = add(store, "parity", "mlp", "sparse-parity", {"validation/loss": 0.5}, "ef")
+    reader = store.reader()
+    assert not counts_samples(reader.runs(text)) and counts_samples(reader.runs(parity))
+    assert not counts_samples([*reader.runs(text), *reader.runs(parity)]) and not counts_samples([])
