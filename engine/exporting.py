@@ -69,7 +69,8 @@ def _copy_tokenizer(run_folder: Path, folder: Path, context: int, added: "Mappin
     if not (run_folder / TOKENIZER).is_file():
         return
     shutil.copyfile(run_folder / TOKENIZER, folder / TOKENIZER)
-    settings = json.loads((run_folder / TOKENIZER_CONFIG).read_text(encoding="utf-8")) | {"model_max_length": context}
+    settings = json.loads((run_folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
+    settings.setdefault("model_max_length", context)  # of pairs it is the length of a source
     if added:
         document = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
         plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)

@@ -145,6 +145,7 @@ class PairItems(Listed):
 
     Args:
         kinds: what the pairs are about, by number.
+        digest: of the items, where it is known; of what they hold otherwise.
         See ``Procedural`` and ``Listed`` for the others.
     """
 
@@ -158,14 +159,17 @@ class PairItems(Listed):
         kinds: Sequence[str],
         splits: Mapping[Split, Items],
         report: QualityReport,
+        digest: str = "",
     ) -> None:
         self.spec, self.kinds, self._texts, self._given = spec, tuple(kinds), vocabulary, report
         s, t = spec.source_length, spec.target_length
         super().__init__(task, version, spec, (), item_length=1 + s + t, answer_length=t, splits=splits)
-        seen = hashlib.sha256(self.fingerprint.encode())
-        for name in SPLITS:
-            seen.update(np.ascontiguousarray(self.all_items(name)).data)
-        self.fingerprint = seen.hexdigest()
+        if not digest:
+            seen = hashlib.sha256()
+            for name in SPLITS:
+                seen.update(self.all_items(name).data)
+            digest = seen.hexdigest()
+        self.fingerprint = hashlib.sha256(f"{self.fingerprint} {digest}".encode()).hexdigest()
 
     def _report(self) -> QualityReport:
         return self._given
@@ -221,10 +225,14 @@ def rows(spec: PairsSpec, vocabulary: Vocabulary, pairs: Iterable[tuple[int, str
     return (np.stack(found) if found else np.zeros((0, 1 + s + t), np.int64)), too_long
 
 
+def key_of(*texts: str) -> int:
+    """64 bits that depend on the texts alone, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest(), "big")
+
+
 def hash_of(*texts: str) -> float:
-    """A number in 0..1 that depends on the texts alone, the same on every machine."""
-    digest = hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    """The same as a number in 0..1."""
+    return key_of(*texts) / 2**64
 
 
 def pairs_shape(spec: PairsSpec, vocab_size: int) -> DataShape:

@@ -238,10 +238,16 @@ class Listed(Procedural):
         places = np.arange(first, first + batch_size)
         rows = np.empty(batch_size, np.int64)
         for epoch in range(first // len(items), (first + batch_size - 1) // len(items) + 1):
-            order = np.random.default_rng((seed, epoch, TRAIN_SALT)).permutation(len(items))
+            order = _epoch_order(seed, epoch, len(items))
             here = places // len(items) == epoch
             rows[here] = order[places[here] % len(items)]
         return self.batch(items[rows], context)
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    """The order of an epoch; kept, since to shuffle millions takes longer than to train on a few."""
+    return np.random.default_rng((seed, epoch, TRAIN_SALT)).permutation(n)
 
 
 def hash_rows(rows: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,12 +136,23 @@ def _not_in(encoding: str, path: Path) -> str:
     return tr("is not UTF-8 text (byte {place})", place=place)
 
 
-def rows(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, encoding: str = "utf-8") -> Rows:
+def rows(
+    path: Path, name: str, columns: Sequence[str], on_bad: OnBad, encoding: str = "utf-8", *, header: bool = True
+) -> Rows:
     """(where, values of ``columns``) of each row of a table; the values are whatever the format holds.
 
-    ``encoding`` is that of a .csv or .tsv that does not say it. A row that cannot be used goes to ``on_bad``.
+    A column is given by its name or, but in .jsonl, by its number from 1 on. ``encoding`` is that of a .csv or .tsv
+    that does not say it, ``header`` whether its first row holds names. A row that cannot be used goes to ``on_bad``.
     """
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _csv(path, name, columns, on_bad, encoding, header)
     return TABLES[path.suffix.lower()](path, name, columns, on_bad, encoding)
+
+
+def _places(columns: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Where each column stands, by name or number; -1 where it is neither."""
+    numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
+    return [names.index(column) if column in names else numbers.get(column, -1) for column in columns]
 
 
 def _jsonl(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, _encoding: str) -> Rows:
@@ -166,7 +178,7 @@ def _jsonl(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, _encodi
                 yield where, tuple(row[column] for column in columns)
 
 
-def _csv(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, encoding: str) -> Rows:
+def _csv(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, encoding: str, header: bool = True) -> Rows:
     csv.field_size_limit(_MAX_FIELD)
     codec = "utf-8-sig" if encoding == "utf-8" else encoding
     # What cannot be decoded is kept as surrogates, so that the row is known and those after it are read.
@@ -176,19 +188,21 @@ def _csv(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, encoding:
         else:
             reader = csv.reader(stream, strict=True)
         records = _records(reader, name, on_bad)
-        where, header = next(records, ("", []))
-        if reader.line_num == 0 or (where == name and not header):
+        where, first = next(records, ("", []))
+        if reader.line_num == 0 or (where == name and not first):
             return on_bad(name, tr("is empty"))
         if where != name:
             return None  # the header was bad, and was told of
-        missing = [column for column in columns if column not in header]
-        if missing:
-            return on_bad(name, _no_column(missing[0], header))
-        places = [header.index(column) for column in columns]
+        names = first if header else [""] * len(first)
+        places = _places(columns, names)
+        if -1 in places:
+            return on_bad(name, _no_column(columns[places.index(-1)], names))
         undecoded = 0
+        if not header:
+            records = itertools.chain([(tr("{file}, row {row}", file=name, row=1), first)], records)
         for where, row in records:
-            if len(row) != len(header):
-                on_bad(where, tr("has {n} fields where the header has {m}", n=len(row), m=len(header)))
+            if len(row) != len(first):
+                on_bad(where, tr("has {n} fields where the header has {m}", n=len(row), m=len(first)))
             elif any("\udc80" <= letter <= "\udcff" for letter in "".join(row[place] for place in places)):
                 undecoded += 1  # looking for the encoding reads the file: once is enough
                 on_bad(
@@ -222,9 +236,10 @@ def _parquet(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, _enco
     try:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
-            missing = [column for column in columns if column not in names]
-            if missing:
-                return on_bad(name, _no_column(missing[0], names))
+            places = _places(columns, names)
+            if -1 in places:
+                return on_bad(name, _no_column(columns[places.index(-1)], names))
+            columns = [names[place] for place in places]
             number = 0
             for batch in file.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns))):
                 for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
@@ -254,6 +269,8 @@ def as_label(value: object) -> str:
 
 
 def _no_column(column: str, names: list[str]) -> str:
+    if not any(names):
+        return tr("has no column {column!r} (its {n} columns have numbers, not names)", column=column, n=len(names))
     return tr("has no column {column!r} (there are: {names})", column=column, names=", ".join(names))
 
 

@@ -1,7 +1,7 @@
 """The user's own text: a folder, or one file, of .txt, .md, .py, .jsonl, .csv, .tsv and .parquet."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -115,14 +115,14 @@ def _documents(spec: TextFolder.Spec, files: list[tuple[str, Path]], skipped: Sk
             yield document._replace(label=document.label or label)
 
 
-def list_files(given: str) -> list[tuple[str, Path]]:
-    """(name, path) of every file that can be read, by name. Raises ``InputError`` where there is none."""
-    endings = ", ".join(_readers.ENDINGS)
+def list_files(given: str, read: Sequence[str] = _readers.ENDINGS) -> list[tuple[str, Path]]:
+    """(name, path) of every file with one of the endings, by name. Raises ``InputError`` where there is none."""
+    endings = ", ".join(read)
     if not given:
         raise InputError(tr("data.path: choose a folder of text."))
     root = Path(given).expanduser()
     if root.is_file():
-        if root.suffix.lower() not in _readers.ENDINGS:
+        if root.suffix.lower() not in read:
             raise InputError(tr("data.path: {path} is none of {endings}.", path=given, endings=endings))
         return [(root.name, root)]
     if not root.is_dir():
@@ -132,7 +132,7 @@ def list_files(given: str) -> list[tuple[str, Path]]:
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         for name in names:
             path = Path(folder, name)
-            if path.suffix.lower() in _readers.ENDINGS and not name.startswith(".") and path.is_file():
+            if path.suffix.lower() in read and not name.startswith(".") and path.is_file():
                 found.append((path.relative_to(root).as_posix(), path))
     if not found:
         raise InputError(

@@ -15,7 +15,6 @@ from engine.families import families
 from engine.sources import sources
 from engine.sources._pairs import PairItems
 from engine.training.evaluate import evaluating
-from tests.engine.training import toy
 
 TRANSLATION = capabilities["translation"]
 
@@ -75,7 +74,7 @@ def test_the_bootstrap_error_is_that_of_more_texts() -> None:
 
 
 def test_a_model_is_measured_on_every_split_and_kind() -> None:
-    """Two hundred steps on dates teach more than none, with one beam and with three, and every metric is described."""
+    """Eighty steps teach more than none, with one beam and with three, and every metric is described."""
     source, family = sources["cldr-pairs"], families["seq2seq"]
     spec = source.Spec(items=300, units=False, names=False, source_length=30, target_length=18)
     data = source.prepare(spec, Path(), lambda step, fraction: None)
@@ -104,8 +103,6 @@ def test_a_model_is_measured_on_every_split_and_kind() -> None:
         assert sum(after[kind].n or 0 for kind in kinds) == after["exact_match"].n == 60
         assert "exact_match_units" not in after and after["ood_exact_match_dates"].n
         assert all(score.chance is not None and score.stderr is not None for score in after.values())
-    shown = family.samples(model.eval(), toy.run_spec(), data, torch.device("cpu")) if hasattr(toy, "run_spec") else ()
-    assert all(thing.text.count("\n") == 2 for thing in shown)
 
 
 def test_other_data_are_not_measured() -> None:

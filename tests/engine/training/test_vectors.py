@@ -16,6 +16,13 @@ from tests.engine.training import toy
 STUDIES = {
     "mlp": ({"source": "sparse-parity", "subtasks": 3, "bits": 10}, "sparse-parity", 400, 1, {"items": 50}),
     "gpt-vectors": ({"source": "linear-regression", "pairs": 5}, "in-context-regression", 2_000, 9, {"items": 100}),
+    "seq2seq": (
+        {"source": "cldr-pairs", "items": 100, "source_length": 30, "target_length": 20},
+        "translation",
+        4_000,
+        20,
+        {"items": 50},
+    ),
 }
 
 
