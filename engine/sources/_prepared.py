@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.i18n import tr
-from engine.sources import _labelled, _tokenizers
+from engine.sources import _labelled, _spans, _tokenizers
 from engine.sources.base import Batch, QualityReport
 
 TRAIN_FILE, VALIDATION_FILE, TOKENIZER_FILE, META_FILE = "train.bin", "val.bin", "tokenizer.json", "meta.json"
@@ -111,6 +111,11 @@ class PreparedText:
         index = _labelled.read(self.folder / LABELS_FILE)
         streams = (self.train, self.validation)
         return _labelled.labelled(index, streams, length, n_classes, (n_train, n_test)) if index else None
+
+    def spans(self, length: int, n_train: int, n_test: int) -> tuple[_spans.SpanItems, _spans.SpanItems] | None:
+        """Questions whose answer is a span of the text; see ``_spans.AsksForSpans``."""
+        table = [self.decode(np.asarray([i])) for i in range(self._open_tokenizer().vocab_size)]
+        return _spans.span_items((self.train, self.validation), table, length, (n_train, n_test))
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Ids of a text, int64 (n,), without a separator. Byte 0, which marks the end of a document, is left out."""
