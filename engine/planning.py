@@ -180,7 +180,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
 
     from engine.families.base import build_for
     from engine.training.device import numerics, out_of_memory, place
-    from engine.training.evaluate import eval_rows
+    from engine.training.evaluate import eval_rows, evaluating
     from engine.training.optim import Optimizer
 
     family, training = families[spec.family], spec.training
@@ -208,7 +208,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
             held = {n: t.to(placement.device) for n, t in family.example(spec.shape, rows, training.context).items()}
 
             def forward() -> None:
-                with torch.no_grad():
+                with evaluating(model):
                     family.loss(model, held)
 
             per_step = _time(step, CALIBRATION_SECONDS, placement.device.type)

@@ -14,6 +14,7 @@ from engine.training.run import run_one
 from tests.engine.training import toy
 
 STUDIES = {
+    "gan": ({"source": "digits", "augment": "none"}, "image-generation", 1_454, 1, {"items": 100}),
     "mlp": ({"source": "sparse-parity", "subtasks": 3, "bits": 10}, "sparse-parity", 400, 1, {"items": 50}),
     "gpt-vectors": ({"source": "linear-regression", "pairs": 5}, "in-context-regression", 2_000, 9, {"items": 100}),
     "seq2seq": (
