@@ -134,7 +134,7 @@ class EncoderDecoder(nn.Module):
 
 def relative_bias(table: Tensor, length: int, *, causal: bool) -> Tensor:
     """(1, n_heads, length, length) of a table (``BUCKETS``, n_heads); with ``causal`` -inf where the key is later."""
-    buckets = position_buckets(length, causal=causal).to(table.device)
+    buckets = position_buckets(length, table.device, causal=causal)
     bias = F.embedding(buckets, table).permute(2, 0, 1).unsqueeze(0)
     if not causal:
         return bias
@@ -142,13 +142,13 @@ def relative_bias(table: Tensor, length: int, *, causal: bool) -> Tensor:
     return bias.masked_fill(later, -torch.inf)
 
 
-def position_buckets(length: int, *, causal: bool) -> Tensor:
+def position_buckets(length: int, device: torch.device, *, causal: bool) -> Tensor:
     """int64 (length, length): the bucket of every pair of query and key (Raffel 2020, section 2.1).
 
     Half of the buckets are for one distance each, the others for ranges that widen up to ``MAX_DISTANCE``. Without
     ``causal`` half of all are for later keys.
     """
-    places = torch.arange(length)
+    places = torch.arange(length, device=device)
     ahead = places[None, :] - places[:, None]
     n, first = (BUCKETS, torch.zeros_like(ahead)) if causal else (BUCKETS // 2, (ahead > 0) * (BUCKETS // 2))
     distance = (-ahead).clamp(min=0) if causal else ahead.abs()

@@ -1,6 +1,6 @@
 """Translation without a network: how two languages write dates, numbers and names, out of CLDR."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from engine.i18n import mark, tr
 from engine.sources import sources
 from engine.sources._cldr import KINDS, Cldr, Language, Pair
 from engine.sources._pairs import PairItems, PairsSpec, Vocabulary, hash_of, pairs_shape, rows
-from engine.sources._procedural import Items, Split
+from engine.sources._procedural import SPLITS, Items, Split
 from engine.sources.base import OnProgress, Preview, QualityReport, Source
 
 DRAW_SALT = 0xC1D2
@@ -55,7 +55,7 @@ class CldrPairsSpec(PairsSpec, frozen=True, kw_only=True):
             title=mark("Pairs of a kind"),
             description=mark("Pairs that are drawn of each kind; of names there are as many as CLDR has."),
             ge=100,
-            le=1_000_000,
+            le=100_000,
         ),
     ] = 4_000
     first_year: Annotated[
@@ -149,41 +149,41 @@ def _prepared(spec: CldrPairsSpec) -> PairItems:
     for split, pairs in found.items():
         made[split], left_out = rows(spec, texts, ((pair.kind, pair.source, pair.target) for pair in pairs))
         too_long += left_out
-    report = _report(spec, found, made, duplicates, too_long)
+    report = _report(found, made, duplicates, too_long)
     return PairItems(CldrPairs.name, CldrPairs.version, spec, texts, kinds=KINDS, splits=made, report=report)
 
 
 def _split(spec: CldrPairsSpec) -> tuple[dict[Split, list[Pair]], int]:
     """Different pairs by split, and how many were drawn again."""
-    cldr = _cldr(spec)
-    found: dict[Split, dict[str, Pair]] = {"train": {}, "validation": {}, "ood": {}}
-    duplicates = 0
-
-    def add(pair: Pair, split: Split) -> None:
-        nonlocal duplicates
-        duplicates += pair.source in found[split]
+    found: dict[Split, dict[str, Pair]] = {split: {} for split in SPLITS}
+    n_drawn = 0
+    for split, pair in _drawn(spec):
         found[split].setdefault(pair.source, pair)
+        n_drawn += 1
+    kept: dict[Split, list[Pair]] = {}
+    known: set[str] = set()
+    for split in SPLITS:  # a text that came under two keys stays where it is trained on
+        kept[split] = [pair for source, pair in found[split].items() if source not in known]
+        known.update(found[split])
+    return kept, n_drawn - sum(len(pairs) for pairs in kept.values())
 
+
+def _drawn(spec: CldrPairsSpec) -> Iterator[tuple[Split, Pair]]:
+    """Every pair that is drawn with the split that its key sends it to; an empty key is never held out."""
+    cldr = _cldr(spec)
     for kind in wanted(spec):
         for ood in (False, True):
             rng = np.random.default_rng((DRAW_SALT, spec.draw, KINDS.index(kind), ood))
-            if kind == "names":
-                drawn = iter(()) if ood else cldr.names()
+            if kind != "names":
+                pairs = cldr.drawn[kind](rng, spec.items // 4 if ood else spec.items, ood)
             else:
-                drawn = cldr.drawn[kind](rng, spec.items // 4 if ood else spec.items, ood)
-            for pair in drawn:
-                # An empty key is of what is never held out.
+                pairs = iter(()) if ood else cldr.names()
+            for pair in pairs:
                 held_out = pair.key != "" and hash_of(pair.key) < spec.validation_fraction
-                add(pair, "ood" if ood else "validation" if held_out else "train")
-    for split, others in (("validation", ("train",)), ("ood", ("train", "validation"))):
-        known = set().union(*(found[other] for other in others))  # type: ignore[index]
-        duplicates += len(known & set(found[split]))  # type: ignore[index]
-        found[split] = {s: pair for s, pair in found[split].items() if s not in known}  # type: ignore[index]
-    return {split: list(pairs.values()) for split, pairs in found.items()}, duplicates
+                yield "ood" if ood else "validation" if held_out else "train", pair
 
 
 def _report(
-    spec: CldrPairsSpec,
     found: Mapping[Split, list[Pair]],
     made: Mapping[Split, Items],
     duplicates: int,

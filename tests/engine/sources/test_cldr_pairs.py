@@ -164,6 +164,7 @@ def test_units_have_words_in_both_languages() -> None:
 
 def test_the_study_expands() -> None:
     runs = expand(load_study("translation"))
+    assert len(expand(load_study("translation", profile="gpu"))) == 40
     assert len(runs) == 15 and runs[-1].n_params_non_embedding >= 30 * runs[0].n_params_non_embedding
 
 
