@@ -1,9 +1,9 @@
 """Decoder-only language models of the Llama kind, built at any size from one dial."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
@@ -132,24 +132,8 @@ class Gpt(Family):
         """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""
         if data.vocab_size < 2:
             raise StudyError(tr("data: the family {family} needs tokens, and this source has none.", family=self.name))
-        best: dict[str, Scalar] | None = None
-        best_miss = math.inf
-        for d_model, n_layers in _candidates(spec, size):
-            dims = _dims(spec, d_model, n_layers)
-            miss = abs(math.log(self.non_embedding(dims) / size))
-            if miss < best_miss:
-                best, best_miss = dims, miss
-        assert best is not None
-        if best_miss > math.log(2):
-            raise StudyError(
-                tr(
-                    "ladder.sizes: no {family} with these settings has about {size:,} parameters; "
-                    "the nearest has {n:,}.",
-                    family=self.name,
-                    size=size,
-                    n=self.non_embedding(best),
-                )
-            )
+        best = nearest(spec, size, self.non_embedding, self.name)
+        best["rope_theta"] = spec.rope_theta
         return {"vocab_size": data.vocab_size, "context": context} | best
 
     def non_embedding(self, shape: Shape) -> int:
@@ -268,26 +252,57 @@ class Gpt(Family):
             write_tokenizer(tokenizer, folder, model.context)
 
 
-def _candidates(spec: GptSpec, size: int) -> Iterator[tuple[int, int]]:
-    """(d_model, n_layers) to choose from: what the spec leaves open varies."""
+class Dial(Protocol):
+    """The fields of a Spec that ``nearest`` reads, by the names of ``GptSpec``."""
+
+    @property
+    def d_model(self) -> int | None: ...
+    @property
+    def n_layers(self) -> int | None: ...
+    @property
+    def n_heads(self) -> int | None: ...
+    @property
+    def mlp_ratio(self) -> float: ...
+    @property
+    def depth_scaling(self) -> bool: ...
+
+
+def nearest(spec: Dial, size: int, n_params: Callable[[Shape], int], family: str) -> dict[str, Scalar]:
+    """The dimensions whose ``n_params`` come closest to ``size``; ``StudyError`` where the ratio is over two."""
+    best = min(_candidates(spec, size, n_params), key=lambda dims: abs(math.log(n_params(dims) / size)))
+    n = n_params(best)
+    if abs(math.log(n / size)) > math.log(2):
+        raise StudyError(
+            tr(
+                "ladder.sizes: no {family} with these settings has about {size:,} parameters; the nearest has {n:,}.",
+                family=family,
+                size=size,
+                n=n,
+            )
+        )
+    return best
+
+
+def _candidates(spec: Dial, size: int, n_params: Callable[[Shape], int]) -> Iterator[dict[str, Scalar]]:
+    """The dimensions to choose from, up to a little beyond ``size``: what the spec leaves open varies."""
     if spec.d_model is not None:
         if spec.d_model % 8:
             raise StudyError(tr("model.d_model: expected a multiple of 8, got {d_model}.", d_model=spec.d_model))
         depths = range(1, 513) if spec.n_layers is None else (spec.n_layers,)
-        yield from ((spec.d_model, n_layers) for n_layers in depths)
+        yield from (_dimensions(spec, spec.d_model, n_layers) for n_layers in depths)
         return
     d_model, beyond = 8, 0
     while d_model <= LARGEST_WIDTH and beyond < 2:
-        n_layers = spec.n_layers or default_layers(d_model)
-        yield d_model, n_layers
-        beyond += non_embedding(_dims(spec, d_model, n_layers, check=False)) > size
+        dims = _dimensions(spec, d_model, spec.n_layers or default_layers(d_model))
+        yield dims
+        beyond += n_params(dims) > size
         d_model += next(step for limit, step in WIDTH_STEPS if d_model < limit or limit == LARGEST_WIDTH)
 
 
-def _dims(spec: GptSpec, d_model: int, n_layers: int, *, check: bool = True) -> dict[str, Scalar]:
+def _dimensions(spec: Dial, d_model: int, n_layers: int) -> dict[str, Scalar]:
     """Every dimension that follows from a width and a depth."""
     n_heads = spec.n_heads or d_model // default_head_dim(d_model)
-    if check and d_model % (2 * n_heads):
+    if d_model % (2 * n_heads):
         raise StudyError(
             tr(
                 "model.n_heads: {n_heads} heads do not divide a width of {d_model} into even parts.",
@@ -296,14 +311,12 @@ def _dims(spec: GptSpec, d_model: int, n_layers: int, *, check: bool = True) -> 
             )
         )
     step = 8 if d_model < 128 else 32
-    d_ff = max(step, int(d_model * spec.mlp_ratio / step + 0.5) * step) if spec.mlp_ratio else 0
     return {
         "d_model": d_model,
         "n_layers": n_layers,
         "n_heads": n_heads,
         "head_dim": d_model // n_heads,
-        "d_ff": d_ff,
-        "rope_theta": spec.rope_theta,
+        "d_ff": max(step, int(d_model * spec.mlp_ratio / step + 0.5) * step) if spec.mlp_ratio else 0,
         "norm_eps": NORM_EPS,
         "depth_scaling": spec.depth_scaling,
     }

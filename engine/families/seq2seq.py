@@ -1,7 +1,6 @@
 """Encoder-decoder Transformers of the T5 kind for pairs of texts, built at any size from one dial."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +9,7 @@ import msgspec
 from engine.errors import StudyError
 from engine.families import families
 from engine.families.base import Counts, DataShape, Family, LossOutput, Made, ParamGroup, Shape, TrainingHints
-from engine.families.gpt import (
-    BASE_HEAD_DIM,
-    BASE_LAYERS,
-    LARGEST_WIDTH,
-    NORM_EPS,
-    WIDTH_STEPS,
-    default_head_dim,
-    default_layers,
-)
+from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, nearest
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -110,17 +101,8 @@ class Seq2Seq(Family):
         """The shape that comes closest to ``size`` in ratio; widths and depths are those of ``gpt``."""
         if data.vocab_size < 5 or len(data.sample_shape) != 2:
             raise StudyError(tr("data: the family seq2seq needs pairs of texts, and this source has none."))
-        options = (_dims(spec, d_model, n_layers) for d_model, n_layers in _candidates(spec, size))
-        best = min(options, key=lambda dims: abs(math.log(non_embedding(dims) / size)))
-        n = non_embedding(best)
-        if abs(math.log(n / size)) > math.log(2):
-            raise StudyError(
-                tr(
-                    "ladder.sizes: no seq2seq with these settings has about {size:,} parameters; nearest is {n:,}.",
-                    size=size,
-                    n=n,
-                )
-            )
+        best = nearest(spec, size, non_embedding, self.name)
+        best["label_smoothing"] = spec.label_smoothing
         lengths: dict[str, Scalar] = {"source_length": data.sample_shape[0], "target_length": data.sample_shape[1]}
         return {"vocab_size": data.vocab_size} | lengths | best
 
@@ -227,46 +209,6 @@ class Seq2Seq(Family):
         write_t5(model, folder)
         if tokenizer is not None:
             write_tokenizer(tokenizer, folder, int(shape["source_length"]))
-
-
-def _candidates(spec: Seq2SeqSpec, size: int) -> Iterator[tuple[int, int]]:
-    """(d_model, n_layers) to choose from: what the spec leaves open varies."""
-    if spec.d_model is not None:
-        if spec.d_model % 8:
-            raise StudyError(tr("model.d_model: expected a multiple of 8, got {d_model}.", d_model=spec.d_model))
-        depths = range(1, 257) if spec.n_layers is None else (spec.n_layers,)
-        yield from ((spec.d_model, n_layers) for n_layers in depths)
-        return
-    d_model, beyond = 8, 0
-    while d_model <= LARGEST_WIDTH and beyond < 2:
-        n_layers = spec.n_layers or default_layers(d_model)
-        yield d_model, n_layers
-        beyond += non_embedding(_dims(spec, d_model, n_layers, check=False)) > size
-        d_model += next(step for limit, step in WIDTH_STEPS if d_model < limit or limit == LARGEST_WIDTH)
-
-
-def _dims(spec: Seq2SeqSpec, d_model: int, n_layers: int, *, check: bool = True) -> dict[str, Scalar]:
-    """Every dimension that follows from a width and a depth."""
-    n_heads = spec.n_heads or d_model // default_head_dim(d_model)
-    if check and d_model % (2 * n_heads):
-        raise StudyError(
-            tr(
-                "model.n_heads: {n_heads} heads do not divide a width of {d_model} into even parts.",
-                n_heads=n_heads,
-                d_model=d_model,
-            )
-        )
-    step = 8 if d_model < 128 else 32
-    return {
-        "d_model": d_model,
-        "n_layers": n_layers,
-        "n_heads": n_heads,
-        "head_dim": d_model // n_heads,
-        "d_ff": max(step, int(d_model * spec.mlp_ratio / step + 0.5) * step),
-        "norm_eps": NORM_EPS,
-        "label_smoothing": spec.label_smoothing,
-        "depth_scaling": spec.depth_scaling,
-    }
 
 
 def _numbers(shape: Mapping[str, Any]) -> tuple[int, ...]:
