@@ -107,7 +107,11 @@ class ImageGeneration(Capability):
     )
 
     def evaluate(self, spec: ImageGenerationSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
-        """Nothing where the data are no labelled images or the model makes none."""
+        """Nothing where the data are no labelled images or the model makes none.
+
+        Only the judge's accuracy where it is less than half of the way from chance to 1: its features would mean
+        little, and so would a distance in them.
+        """
         from engine.capabilities._image_judge import judge_of
         from engine.sources._images import ImageData
 
@@ -117,6 +121,8 @@ class ImageGeneration(Capability):
         references = judge.references.get(spec)
         if references is None:
             references = judge.references[spec] = _References(spec, judge, data)
+        if not references.judge_knows:
+            return references.scores[-1:]
         generated = judge.see(_drawn(model.module, spec.items))
         found = _compared(spec, generated, references.real, references.n_classes)
         return references.with_chance(found) + references.scores
@@ -136,6 +142,7 @@ class _References:
         of_training = _compared(spec, training, self.real, self.n_classes)
         right = self.real.classes == targets
         commonest = float(np.bincount(targets).max() / len(targets))
+        self.judge_knows = bool(right.mean() >= (1 + commonest) / 2)
         self.scores = [
             *(dataclasses.replace(score, metric=f"training_{score.metric}") for score in self.with_chance(of_training)),
             Score("judge_accuracy", float(right.mean()), _stderr(right), len(right), commonest),

@@ -102,6 +102,21 @@ def test_one_class_alone_is_precise_and_covers_little() -> None:
     assert found["frechet_distance"].value > 5 * found["training_frechet_distance"].value
 
 
+def test_a_judge_that_knows_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that no image tells: only how little the judge knows is said."""
+
+    def shuffled(split: str, n: int) -> dict[str, np.ndarray]:
+        batch = DATA.held_out(split, n)  # type: ignore[arg-type]
+        return {**batch, "targets": np.random.default_rng(0).permutation(batch["targets"])}
+
+    data = DigitItems(DigitsSpec(augment="none"))
+    monkeypatch.setattr(data, "held_out", shuffled)
+    monkeypatch.setattr(data, "fingerprint", "shuffled")
+    monkeypatch.setattr("engine.capabilities._image_judge.STEPS", 20)
+    found = scores(Drawer(TRAINING["inputs"]), data=data)
+    assert set(found) == {"judge_accuracy"} and found["judge_accuracy"].value < 0.3
+
+
 def test_other_data_and_other_models_are_not_measured() -> None:
     assert scores(Drawer(TRAINING["inputs"]), data=toy.ToyPrepared(toy.ToyDataSpec())) == {}
     assert scores(torch.nn.Identity()) == {}
