@@ -93,7 +93,7 @@ def parameters(shape: Mapping[str, Any]) -> int:
 
 def n_features(shape: Mapping[str, Any]) -> int:
     """Channels of the last stage, which the head reads."""
-    return int(shape["channels"]) * 2 ** (int(shape["stages"]) - 1)
+    return int(shape["channels"]) << (int(shape["stages"]) - 1)
 
 
 @families.register("cnn")

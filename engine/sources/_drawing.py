@@ -6,11 +6,12 @@ texture gives how much of a second colour there is, 0..1.
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Distance = Callable[[Floats, Floats], Floats]
 """From (x, y) in the shape's own frame to the signed distance from its edge."""
 Texture = Callable[[Floats, Floats], Floats]
@@ -32,7 +33,7 @@ def _polygon(n: int) -> Distance:
 
     def distance(x: Floats, y: Floats) -> Floats:
         radius, angle = _fold(x, y, n)
-        return radius * np.cos(angle) - inradius
+        return np.asarray(radius * np.cos(angle) - inradius)
 
     return distance
 
@@ -47,28 +48,29 @@ def _star(n: int, ratio: float) -> Distance:
 
     def distance(x: Floats, y: Floats) -> Floats:
         radius, angle = _fold(x, y, n)
-        return radius * (np.cos(angle) * normal_x + np.sin(angle) * normal_y) - offset
+        return np.asarray(radius * (np.cos(angle) * normal_x + np.sin(angle) * normal_y) - offset)
 
     return distance
 
 
 def _circle(x: Floats, y: Floats) -> Floats:
-    return np.hypot(x, y) - np.float32(math.sqrt(AREA / math.pi))
+    return np.asarray(np.hypot(x, y) - np.float32(math.sqrt(AREA / math.pi)))
 
 
 def _ring(x: Floats, y: Floats) -> Floats:
     """The hole's radius is half the outer one."""
     outer = math.sqrt(AREA / (math.pi * 0.75))
-    return np.abs(np.hypot(x, y) - np.float32(0.75 * outer)) - np.float32(0.25 * outer)
+    return np.asarray(np.abs(np.hypot(x, y) - np.float32(0.75 * outer)) - np.float32(0.25 * outer))
 
 
 def _crescent(x: Floats, y: Floats) -> Floats:
     """A circle without a smaller one beside its middle; its area was measured on a grid."""
-    return np.maximum(np.hypot(x, y) - np.float32(1.2), np.float32(1.02) - np.hypot(x - np.float32(0.7), y))
+    whole, bite = np.hypot(x, y) - np.float32(1.2), np.float32(1.02) - np.hypot(x - np.float32(0.7), y)
+    return np.asarray(np.maximum(whole, bite))
 
 
 def _box(x: Floats, y: Floats, half_width: float, half_height: float) -> Floats:
-    return np.maximum(np.abs(x) - np.float32(half_width), np.abs(y) - np.float32(half_height))
+    return np.asarray(np.maximum(np.abs(x) - np.float32(half_width), np.abs(y) - np.float32(half_height)))
 
 
 def _bar(x: Floats, y: Floats) -> Floats:
@@ -99,7 +101,7 @@ SHAPES: Mapping[str, Distance] = {
 
 def _wave(x: Floats) -> Floats:
     """-1..1 with period 1."""
-    return np.sin(np.float32(2 * math.pi) * x)
+    return np.asarray(np.sin(np.float32(2 * math.pi) * x))
 
 
 def _plain(x: Floats, y: Floats) -> Floats:
@@ -124,7 +126,7 @@ def _rings(x: Floats, y: Floats) -> Floats:
 
 def _sharp(wave: Floats) -> Floats:
     """With edges about a pixel wide."""
-    return (np.float32(0.5) + 2 * wave).clip(0, 1)
+    return np.asarray((np.float32(0.5) + 2 * wave).clip(0, 1))
 
 
 TEXTURES: Mapping[str, Texture] = {
@@ -136,7 +138,7 @@ TEXTURES: Mapping[str, Texture] = {
 }
 
 
-def hues(hue: NDArray[np.floating]) -> Floats:
+def hues(hue: Floats) -> NDArray[np.float32]:
     """(n,) places on the colour circle, 0..1, to colours (n, 3) in 0..1."""
     turns = hue[:, None] + np.array([0, 1 / 3, 2 / 3])
-    return (0.5 + 0.5 * np.cos(2 * math.pi * turns)).astype(np.float32)
+    return np.asarray(0.5 + 0.5 * np.cos(2 * math.pi * turns), np.float32)
