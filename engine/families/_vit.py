@@ -70,7 +70,10 @@ class Network(nn.Module):
 
     def hidden(self, x: Tensor) -> list[Tensor]:
         """The residual stream after the embedding and after each layer: n_layers + 1 of (batch, 1 + n_patches, d)."""
-        x = self.embed(self.patches(x))
+        return self.through(self.embed(self.patches(x)))
+
+    def through(self, x: Tensor) -> list[Tensor]:
+        """The same of patches that are embedded, (batch, n_patches, d)."""
         first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
         stream = [torch.cat((first, x), dim=1) + self.positions.to(x.dtype)]
         for block in self.blocks:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from engine.families._decoder import Multipliers
+    from engine.families._vit import Network
     from engine.sources.base import Prepared
 
 PATCHES_PER_SIDE = 8
@@ -168,7 +170,7 @@ class Vit(Family):
 
     def build(self, shape: Shape, seed: int, *, training: TrainingHints | None = None) -> "nn.Module":
         from engine.families._decoder import Multipliers
-        from engine.families._vit import Network, initialise
+        from engine.families._vit import initialise
 
         d_model = self.width(shape)
         head_dim = d_model // int(shape["n_heads"])
@@ -181,7 +183,13 @@ class Vit(Family):
                 residual=BASE_LAYERS / int(shape["n_layers"]) if shape["depth_scaling"] else 1.0,
                 output=base_width / d_model,
             )
-        return initialise(Network(shape, multipliers), seed, base_width)
+        return initialise(self.network(shape, multipliers), seed, base_width)
+
+    def network(self, shape: Shape, multipliers: "Multipliers") -> "Network":
+        """The model before its weights are drawn."""
+        from engine.families._vit import Network
+
+        return Network(shape, multipliers)
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean cross-entropy in nats of ``inputs`` float32 (batch, channels, h, w) and ``targets`` int64 (batch,)."""
