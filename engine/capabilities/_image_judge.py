@@ -23,11 +23,11 @@ Ints = NDArray[np.int64]
 SEED = 0x1D6E
 TRAINING_IMAGES = 4_096
 STEPS, BATCH, RATE = 500, 64, 2e-3
-"""On digits of 8 x 8: 98.7 % of held-out images in 3 CPU seconds; 1,500 steps gain nothing."""
+"""On digits of 8 x 8: 98.7 % of held-out images in 1.4 CPU seconds; 97.6 % after 300 steps, 96.9 % after 200."""
 CHANNELS, FEATURES = 32, 32
 """Few features, since the bias of a Fréchet distance grows with their number squared over that of the images."""
 SMALLEST_SIDE = 4
-"""Sides are halved until none is longer than twice this."""
+"""Sides are halved until none is longer than this."""
 KEPT = 4
 """Judges kept in memory, the last that were asked for."""
 SEEN_AT_ONCE = 512
