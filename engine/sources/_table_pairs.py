@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from engine.i18n import mark, tr
 from engine.sources import _readers
-from engine.sources._pairs import SPECIAL, UNKNOWN, PairItems, Vocabulary, key_of, rows
+from engine.sources._pairs import PAD, SPECIAL, UNKNOWN, PairItems, Vocabulary, key_of, rows
 from engine.sources._procedural import Split, hash_rows
 from engine.sources._spec import Skipped
 from engine.sources.base import OnProgress, QualityReport
@@ -211,24 +212,25 @@ def _encode(
     on_progress: OnProgress,
 ) -> tuple[str, float]:
     """Write the items of each split; returns their digest and the share of validation tokens that are unknown."""
-    seen, unknown = hashlib.sha256(), 0.0
+    seen = hashlib.sha256()
+    n_tokens = n_unknown = 0
     for split, mask in masks.items():
-        n, first = int(mask.sum()), 0
-        shape = (n, 1 + spec.source_length + spec.target_length)
-        out = np.lib.format.open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.int32, shape=shape)
+        n, done = int(mask.sum()), 0
+        header = {"descr": "<i4", "fortran_order": False, "shape": (n, 1 + spec.source_length + spec.target_length)}
         texts = staged.texts(mask)
-        while first < n:
-            some = [(0, *pair) for _, pair in zip(range(AT_A_TIME), texts, strict=False)]
-            items = rows(spec, vocabulary, some)[0].astype(np.int32)
-            out[first : first + len(items)] = items
-            seen.update(items.data)
-            unknown += float((items[:, 1:] == UNKNOWN).sum()) if split == "validation" else 0.0
-            first += len(items)
-            on_progress(mark("writing tokens"), first / n)
-        if split == "validation":
-            unknown /= max(1.0, float((np.asarray(out[:, 1:]) != 0).sum()))
-        out.flush()
-    return seen.hexdigest(), unknown
+        # As a stream: a full disk is an error here, and would be the end of the process in a mapped file.
+        with (folder / f"{split}.npy").open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            while some := [(0, *pair) for pair in islice(texts, AT_A_TIME)]:
+                items = rows(spec, vocabulary, some)[0].astype("<i4")
+                stream.write(items.data)
+                seen.update(items.data)
+                if split == "validation":
+                    n_tokens += int((items[:, 1:] != PAD).sum())
+                    n_unknown += int((items[:, 1:] == UNKNOWN).sum())
+                done += len(items)
+                on_progress(mark("writing tokens"), done / n)
+    return seen.hexdigest(), n_unknown / max(1, n_tokens)
 
 
 def _unknown_notes(spec: "TextPairsSpec", counts: Counter[str], unknown: float) -> tuple[str, ...]:

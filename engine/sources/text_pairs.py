@@ -16,7 +16,7 @@ from engine.sources.base import OnProgress, Preview, Source
 from engine.sources.text_folder import list_files
 
 _TOKEN_RATIO = 8
-"""Bytes of the cache that one byte of a table may take: four a token, and padding."""
+"""Bytes of the cache that one byte of a table may take: four a token, and padding; only for the check of free disk."""
 
 
 class TextPairsSpec(PairsSpec, frozen=True, kw_only=True):
