@@ -51,8 +51,9 @@ class VitMasked(Vit):
     Spec = VitMaskedSpec
     modalities = frozenset({"images"})
 
-    def resolve(self, spec: VitMaskedSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
+    def resolve(self, spec: VitSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """As ``vit``, with the numbers of a patch where it has classes: labels are not used and need not be there."""
+        assert isinstance(spec, VitMaskedSpec)
         patch = patch_values(super().resolve(spec, size, replace(data, n_classes=2), context))
         if patch < 2:
             raise StudyError(tr("model.patch: a patch of one number is too small to fill in."))
