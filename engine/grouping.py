@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from engine.families import families
+from engine.families.base import Family
 from engine.study import RunSpec
 from engine.task import Outcome
 
@@ -45,7 +47,12 @@ def _stackable(spec: RunSpec, device: str) -> bool:
     whole = training.micro_batch_size == training.batch_size and not training.early_stopping_patience
     small = spec.n_params <= LARGEST.get(device.partition(":")[0], 0)
     # Muon stays apart, with equal rates and with mixed ones: torch's takes one matrix at a time and no stack of them.
-    return spec.kind == "pretrain" and training.optimizer == "adamw" and whole and small
+    return spec.kind == "pretrain" and training.optimizer == "adamw" and whole and small and _has_stack(spec.family)
+
+
+def _has_stack(family: str) -> bool:
+    """Whether a family says how its models are stacked at all."""
+    return family in families and type(families[family]).stack is not Family.stack
 
 
 def _shared(spec: RunSpec) -> RunSpec:

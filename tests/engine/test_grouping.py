@@ -57,6 +57,11 @@ def test_rates_and_seeds_of_one_size_are_one_group() -> None:
     assert partners(0, list(runs), runs.__getitem__, 2, "cpu") == [1, 2]
 
 
+def test_runs_of_a_family_that_does_not_stack_are_not_taken_from_the_queue() -> None:
+    runs = dict(enumerate(expand(load_study("digits-cnn"))))
+    assert partners(0, list(runs), runs.__getitem__, 1, "cpu") == []
+
+
 def test_what_else_is_swept_stays_apart() -> None:
     runs = dict(enumerate(expand(sweep(lr_rule=("mup", "fixed"), weight_decay=(0.0, 0.1)))))
     for first in (0, 4, 13):
