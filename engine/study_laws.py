@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import InputError
+from engine.families import families
 from engine.forecasting import TOKEN_FIELDS, observations
 from engine.i18n import language, tr
 from engine.store import mutations
@@ -40,6 +41,9 @@ def fit_study(store: "Store", study_id: str) -> dict[str, Any] | None:
     except InputError:
         return None
     if len({run.n_params for run in runs}) < SMALLEST_LADDER:
+        return None
+    trained = {run.family for run in reader.runs(study_id) if run.family in families}
+    if not all(families[family].loss_ranks_models for family in trained):
         return None
     document = None
     for document in _documents(reader, study_id, runs):

@@ -116,10 +116,11 @@ class StackedDecoder(nn.Module):
         """
         (batch, t), n = shape, 2 * self.n_heads * self.head_dim
         weight = self.weight(name).to(x.dtype)
-        paired = weight[:, :n].unflatten(1, (2 * self.n_heads, 2, -1)).flip(2).flatten(1, 3)
+        halves = weight[:, :n].reshape(len(x), 2 * self.n_heads, 2, -1, weight.shape[-1])
+        paired = halves.flip(2).flatten(1, 3)
         rows = torch.cat((weight, paired), dim=1)
         made = torch.bmm(x, rows.transpose(1, 2)).view(len(x) * batch, t, -1)
-        straight, v, swapped = made.split((n, n // 2, n), dim=-1)
+        straight, v, swapped = made[..., :n], made[..., n : n + n // 2], made[..., n + n // 2 :]
         qk = straight * cos.repeat(1, 2 * self.n_heads) + swapped * sin.repeat(1, 2 * self.n_heads)
-        q, k, v = (y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for y in (*qk.chunk(2, dim=-1), v))
+        q, k, v = (y.reshape(len(y), t, self.n_heads, -1).transpose(1, 2) for y in (*qk.chunk(2, dim=-1), v))
         return q, k, v

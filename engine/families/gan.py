@@ -70,6 +70,7 @@ class Gan(Family):
     title = mark("GAN: generator and discriminator of images")
     Spec = GanSpec
     modalities = frozenset({"images"})
+    loss_ranks_models = False
 
     def resolve(self, spec: GanSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The width whose parameters, of both networks, come closest to ``size`` in ratio."""

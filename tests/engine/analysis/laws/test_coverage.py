@@ -5,8 +5,9 @@ import pytest
 
 from engine.analysis.laws import FitOptions
 from engine.analysis.laws.base import forms
+from engine.analysis.laws.forms.task_through_loss import TaskThroughLoss
 from engine.analysis.laws.parametric import ParametricForm
-from tests.engine.analysis.laws.points import TRUTH, cloud, points
+from tests.engine.analysis.laws.points import TRUTH, cloud, loss, points
 
 N_SETS = 200
 
@@ -45,4 +46,27 @@ def test_of_loss_against_parameters() -> None:
     form = forms["power-law-n"]
     assert isinstance(form, ParametricForm)
     found = coverage(form, truth, draw)
+    assert all(0.85 <= share <= 0.95 for share in found.values()), found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_of_a_score_through_the_loss() -> None:
+    """Both stages: the law of the loss, and the curve from loss to a score with binomial noise."""
+    n_params, tokens = (v.ravel() for v in np.meshgrid(np.geomspace(5e7, 2e10, 8), np.geomspace(1e9, 1e12, 6)))
+    chance_of = 0.25 + 0.65 / (1 + np.exp(6 * (loss(n_params, tokens) - 2.4)))
+    truth = {**TRUTH, "ceiling": 0.9, "k": 6.0, "L_0": 2.4}
+    form = forms["task-through-loss"]
+    assert isinstance(form, TaskThroughLoss)
+    hits = dict.fromkeys(truth, 0)
+    for index in range(N_SETS):
+        rng = np.random.default_rng(index)
+        given = points(rng.normal(0, 0.003, 48), n_params=n_params, tokens=tokens)
+        given = given.with_column("score", rng.binomial(1000, chance_of) / 1000)
+        given = form.first_stage(given).prepare(given.with_column("n", np.full(48, 1000.0)))
+        fit = form.solved(given, FitOptions(n_bootstrap=120, seed=index, chance=0.25))
+        for name, value in truth.items():
+            low, high = fit.interval[name]
+            hits[name] += low <= value <= high
+    found = {name: count / N_SETS for name, count in hits.items()}
     assert all(0.85 <= share <= 0.95 for share in found.values()), found
