@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.sources._tokenizers import SEPARATOR
+
 if TYPE_CHECKING:
     from engine.sources._labelled import Labelled
 
@@ -13,7 +15,6 @@ MIN_SNIPPETS = 16
 """Snippets of a document, in each half, below which it is not asked about."""
 BLOCK = 8
 """Snippets in a row that count as one group when some are held back: neighbours resemble each other."""
-SEPARATOR = 0
 SALT = 0xD0C5
 
 
