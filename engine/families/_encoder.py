@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.families._attention import attend_both_ways, usual_implementation
-from engine.families._decoder import Block, Decoder, Norm
+from engine.families._decoder import Block, Decoder, Multipliers, Norm
 
 
 class LayerNorm(Norm):
@@ -46,7 +46,7 @@ class Encoder(Decoder):
 
     make_block = EncoderBlock
 
-    def __init__(self, shape: Mapping[str, Any], multipliers: Any) -> None:
+    def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
         super().__init__(shape, multipliers)
         # What the first layer reads is normalised already.
         self.blocks[0].norm_attention = nn.Identity()
