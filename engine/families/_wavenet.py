@@ -14,9 +14,9 @@ LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 0.25, 6.0
 class Layer(nn.Module):
     """One gated layer over (channels, n): n is time times batch, time first, so that a shift in time is a slice.
 
-    A convolution of kernel 2 is then two plain matrix products, the later of which has ``dilation`` * batch columns
-    less: on CPU as fast as conv1d or faster at every width (1.0 to 2.0 times from 64 channels down to 4), and one
-    matrix per tap is what generation and muP want.
+    A convolution of kernel 2 is then two plain matrix products, one of them over ``dilation`` * batch columns less. On
+    one core (torch 2.13, AVX-512), nine layers forward and backward run 2.0 times as fast as with conv1d at 4 channels,
+    1.2 times at 8 and 32 and 0.9 times at 16.
     """
 
     def __init__(self, channels: int, dilation: int, n_conditions: int, *, last: bool) -> None:
@@ -48,7 +48,11 @@ class Layer(nn.Module):
 
 
 class Wave(nn.Module):
-    """Levels int64 (batch, t), and a condition (batch,) or none, to scores of each next level (batch, t, levels)."""
+    """Levels int64 (batch, t), and a condition (batch,) or none, to scores of each next level (batch, t, levels).
+
+    The skip connections lead through SiLU where the paper has ReLU: of the four last units of a model of 4 channels,
+    three stayed dead, and its loss was 0.8 bits above that of another seed.
+    """
 
     def __init__(self, shape: Mapping[str, Any], output_multiplier: float) -> None:
         super().__init__()
@@ -82,8 +86,8 @@ class Wave(nn.Module):
 
     def forward(self, inputs: Tensor, condition: Tensor | None = None) -> Tensor:
         batch, t = inputs.shape
-        x = F.relu(self.skipped(inputs, condition))
-        x = F.relu(torch.addmm(self.hidden_bias[:, None], self.hidden, x)) * self.output_multiplier
+        x = F.silu(self.skipped(inputs, condition))
+        x = F.silu(torch.addmm(self.hidden_bias[:, None], self.hidden, x)) * self.output_multiplier
         logits = torch.addmm(self.output_bias, x.t(), self.output.t())
         return logits.view(t, batch, -1).transpose(0, 1)
 

@@ -46,8 +46,8 @@ class Player:
                 shift += _numpy(layer.condition)[condition].T
             queue = np.zeros((layer.dilation, channels, n), np.float32)
             self._layers.append((taps, shift * halved, _numpy(layer.out) / 2, _numpy(layer.out_bias)[:, None], queue))
-        scale = len(self._layers) ** -0.5
-        self._hidden = _numpy(model.hidden) * scale
+        self._scale = np.float32(len(self._layers) ** -0.5)
+        self._hidden = _numpy(model.hidden)
         self._hidden_bias = _numpy(model.hidden_bias)[:, None]
         self._output = _numpy(model.output) * model.output_multiplier
         self._output_bias = _numpy(model.output_bias)[:, None]
@@ -69,7 +69,7 @@ class Player:
             if len(made) > channels:
                 x += made[:channels]
         self._time += 1
-        hidden = np.maximum(self._hidden @ np.maximum(skip, 0) + self._hidden_bias, 0)
+        hidden = _silu(self._hidden @ _silu(skip * self._scale) + self._hidden_bias)
         return np.asarray(self._output @ hidden + self._output_bias, np.float32)
 
 
@@ -99,6 +99,10 @@ def spoken(model: nn.Module, seed: int, prepared: "Prepared") -> Sequence[Made]:
     return tuple(
         Made("audio", name, wave, prepared.rate) for name, wave in zip(names or ("",), to_wave(made), strict=True)
     )
+
+
+def _silu(x: Floats) -> Floats:
+    return np.asarray(x * (0.5 + 0.5 * np.tanh(0.5 * x)), np.float32)
 
 
 def _numpy(parameter: Tensor) -> Floats:

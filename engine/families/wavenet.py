@@ -93,8 +93,8 @@ class Wavenet(Family):
         looked_back = sum(2 * square * max(0, context - 2 ** (i % int(shape["dilations"]))) for i in range(n_layers))
         weights = n_layers * 4 * square + channels * vocab_size + looked_back / context
         # Kept for backward, as autograd's saved tensors show: what each layer reads, both halves of its gate and their
-        # product; both ReLUs and the scaled second; the log-probabilities; levels and targets as int64.
-        floats = n_layers * 4 * channels + 3 * channels + vocab_size + 4
+        # product; before and after both SiLUs; the log-probabilities; levels and targets as int64.
+        floats = n_layers * 4 * channels + 4 * channels + vocab_size + 4
         return Counts(n + tables, n, 6.0 * weights, 4.0 * floats)
 
     def width(self, shape: Shape) -> int:

@@ -120,6 +120,18 @@ def test_nothing_is_measured_where_it_means_nothing(data: SpokenClips) -> None:
     assert capability.evaluate(capability.Spec(), plain, data) == []
 
 
+def test_stop_and_resume_changes_nothing(tmp_path: Path) -> None:
+    spec, cache = run_spec(), tmp_path / "cache"
+    for name, controls in (("whole", [toy.Commands()]), ("stopped", [toy.StopAfter(2), toy.Commands()])):
+        folder = tmp_path / name / "run"
+        folder.mkdir(parents=True)
+        states = [run_one(Task(1, spec, folder, cache), toy.Recorder(), control).state for control in controls]
+        assert states[-1] is RunState.FINISHED and len(set(states)) == len(states)
+    assert toy.same_weights(tmp_path / "whole", tmp_path / "stopped")
+    sounds = [sorted((tmp_path / name / "run" / "samples").iterdir()) for name in ("whole", "stopped")]
+    assert sounds[0] and [p.read_bytes() for p in sounds[0]] == [p.read_bytes() for p in sounds[1]]
+
+
 @pytest.mark.parametrize("content", ["vowels", "tones"])
 def test_a_run_from_data_to_evaluations_and_sounds(content: str, tmp_path: Path) -> None:
     spec = run_spec(content=content)
