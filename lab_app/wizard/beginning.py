@@ -6,13 +6,15 @@ from engine.families import families
 from engine.families.base import DataShape
 from engine.i18n import tr
 from engine.sources import sources
-from engine.study import StudySpec, builtin_studies, convert, load_study, to_toml_table
+from engine.study import StudySpec, TrainingSpec, builtin_studies, convert, load_study, to_toml_table
 from lab_app.wizard.base import BLANK, Table
 
 KEPT = ("model", "ladder", "training", "execution", "headline", "capabilities")
 
 LADDER = 3
 """Sizes from which a study is a ladder."""
+STEP = 4
+"""Ratio of sizes that are added."""
 
 
 def table_for(data: Table) -> Table:
@@ -39,12 +41,30 @@ def table_for(data: Table) -> Table:
         table.pop("headline", None)
     if shape.min_context:
         table["training"] = {**table["training"], "context": shape.min_context}
+    table["ladder"] = {**table["ladder"], "sizes": _sizes(table, shape)}
     return table
 
 
+def _sizes(table: Table, shape: DataShape) -> list[int]:
+    """The sizes that the family can build for this data, larger ones added where too few can; all where none can."""
+    family = families[table["model"]["family"]]
+    spec = convert({k: v for k, v in table["model"].items() if k != "family"}, family.Spec, "model")
+    context = shape.fixed_context or int(table["training"].get("context", TrainingSpec(steps=1).context))
+    asked = sorted(table["ladder"]["sizes"])
+    found: dict[str, int] = {}
+    for size in (*asked, *(asked[-1] * STEP**n for n in range(1, LADDER + 1))):
+        if size > asked[-1] and len(found) >= LADDER:
+            break
+        try:
+            found.setdefault(str(sorted(family.resolve(spec, size, shape, context).items())), size)
+        except InputError:  # too small, or too large, for data of this shape
+            continue
+    return list(found.values()) or asked
+
+
 def _nearest(source: str, shape: DataShape) -> StudySpec | None:
-    """Of the built-in studies of data of the same kind a ladder, of the same source, that costs little."""
-    alike: list[tuple[bool, bool, float, StudySpec]] = []
+    """Of the built-in studies of data of the same kind a ladder, of the same source, plain, that costs little."""
+    alike: list[tuple[bool, bool, int, float, StudySpec]] = []
     for path in builtin_studies():
         try:
             study = load_study(str(path))
@@ -57,8 +77,15 @@ def _nearest(source: str, shape: DataShape) -> StudySpec | None:
         except InputError:  # one study written for a newer version must not take the others away
             continue
         if _kind(theirs) == _kind(shape):
-            alike.append((len(study.ladder.sizes) < LADDER, name != source, study.budget.cpu_seconds, study))
-    return min(alike, key=lambda one: one[:3])[3] if alike else None
+            alike.append(
+                (len(study.ladder.sizes) < LADDER, name != source, _special(study), study.budget.cpu_seconds, study)
+            )
+    return min(alike, key=lambda one: one[:4])[4] if alike else None
+
+
+def _special(study: StudySpec) -> int:
+    """In how many ways a study is about something special: settings of its data, and what it varies."""
+    return len(study.data) + len(study.ladder.vary)
 
 
 def _kind(shape: DataShape) -> tuple[object, ...]:

@@ -195,6 +195,12 @@ def test_every_source_begins_a_study_that_can_run(name: str) -> None:
     assert all(use.name == name or use.name not in sources for use in study.capabilities)
 
 
+def test_sizes_that_cannot_be_met_give_way(pictures: Path) -> None:
+    study = study_of(table_for({"source": "image-folder", "path": str(pictures), "size": 32}))
+    assert study.model["family"] == "cnn"
+    assert len({run.n_params for run in expand(study)}) >= 3
+
+
 def drop(desk: Desk, page: DataPage, path: Path) -> None:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path))])
