@@ -56,6 +56,7 @@ def test_no_deed_fails_without_a_study(desk: Desk, monkeypatch: pytest.MonkeyPat
     """A shortcut may come between a change and the menu's knowing of it, so disabled ones are called as well."""
     choose_file(monkeypatch, "Open", "")
     choose_file(monkeypatch, "Save", "")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_a, **_k: "")
     monkeypatch.setattr(QInputDialog, "getText", lambda *_a, **_k: ("", False))
     monkeypatch.setattr(QInputDialog, "getItem", lambda *_a, **_k: ("", False))
     monkeypatch.setattr(QMessageBox, "exec", lambda _: 0)
