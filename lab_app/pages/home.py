@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from engine.store.rows import RunRow, StudyRow
 
 RECENT = 8
-FIRST = "quickstart"
-"""The study that a newcomer starts with stands before all others."""
+FIRST = ("quickstart", "addition-carries", "digits-cnn", "translation")
+"""What a newcomer starts with stands before all others: loss, a sudden ability, images, two languages."""
+FEATURED = len(FIRST)
 UNFINISHED = frozenset({RunState.INTERRUPTED, RunState.FAILED, RunState.CANCELLED})
 
 
@@ -49,12 +50,8 @@ class HomePage(Page):
         self.headline = text_label("title", wrap=True)
         self.subtitle = text_label("muted", wrap=True)
         self.cards: dict[str, StudyCard] = {}
-        flow = Flow(minimum=320)
-        for study in self.studies:
-            flow.addWidget(self._card(study))
-        cards = QWidget()
-        cards.setLayout(flow)
-        self.featured, self.machine_title, self.recent_title = (text_label("heading") for _ in range(3))
+        first, rest = self._cards(self.studies[:FEATURED]), self._cards(self.studies[FEATURED:])
+        self.featured, self.more, self.machine_title, self.recent_title = (text_label("heading") for _ in range(4))
         self.facts = [FactRow() for _ in range(5)]
         self.recent: QVBoxLayout = column(spacing=0)
         self.no_recent = text_label("muted", wrap=True)
@@ -70,8 +67,10 @@ class HomePage(Page):
                 self.interrupted,
                 column(self.headline, self.subtitle, spacing=3),
                 self.featured,
-                cards,
+                first,
                 lower_holder,
+                self.more,
+                rest,
                 None,
                 spacing=14,
                 margins=(22, 18, 22, 18),
@@ -106,9 +105,18 @@ class HomePage(Page):
         )
         say(self, self.subtitle.setText, subtitle)
         say(self, self.featured.setText, mark("Featured studies"))
+        say(self, self.more.setText, mark("More studies, the shortest first"))
         say(self, self.machine_title.setText, mark("This machine"))
         say(self, self.recent_title.setText, mark("Recent studies"))
         say(self, self.no_recent.setText, mark("Nothing yet. Start with the first study above: one button is enough."))
+
+    def _cards(self, studies: list[StudySpec]) -> QWidget:
+        flow = Flow(minimum=320)
+        for study in studies:
+            flow.addWidget(self._card(study))
+        holder = QWidget()
+        holder.setLayout(flow)
+        return holder
 
     def _card(self, study: StudySpec) -> StudyCard:
         card = StudyCard(self.context.theme.size_color)
@@ -228,7 +236,8 @@ def _builtins() -> list[StudySpec]:
             found.append(load_study(str(path)))
         except InputError:  # one study written for a newer version must not take Home away
             continue
-    return sorted(found, key=lambda study: (study.name != FIRST, study.budget.cpu_seconds))
+    places = {name: number for number, name in enumerate(FIRST)}
+    return sorted(found, key=lambda study: (places.get(study.name, FEATURED), study.budget.cpu_seconds))
 
 
 def _next_step(runs: "list[RunRow]") -> str:
