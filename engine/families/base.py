@@ -105,6 +105,8 @@ class Family(ABC):
     modalities: ClassVar[frozenset[str]]
     predicts_next: ClassVar[bool] = False
     """Logits (batch, t, vocab) are of the token after each: its loss is on the axes of every language model."""
+    learns_classes: ClassVar[bool] = False
+    """Whether it is trained on the classes that come with images or vectors."""
     loss_ranks_models: ClassVar[bool] = True
     """Whether a lower validation loss is a better model. False for a game of two, whose loss no law is fitted to."""
 

@@ -105,6 +105,7 @@ class Cnn(Family):
     title = mark("CNN: convolutional classifier of images")
     Spec = CnnSpec
     modalities = frozenset({"images"})
+    learns_classes = True
 
     def resolve(self, spec: CnnSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The channels whose parameters come closest to ``size`` in ratio; all of them count, there is no embedding."""

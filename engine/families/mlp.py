@@ -51,6 +51,7 @@ class Mlp(Family):
     title = mark("MLP: plain network over vectors")
     Spec = MlpSpec
     modalities = frozenset({"vectors"})
+    learns_classes = True
 
     def resolve(self, spec: MlpSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The width whose parameters come closest to ``size`` in ratio; all of them count, there is no embedding."""

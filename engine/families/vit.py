@@ -118,6 +118,7 @@ class Vit(Family):
     title = mark("ViT: vision Transformer")
     Spec = VitSpec
     modalities = frozenset({"images"})
+    learns_classes = True
 
     def resolve(self, spec: VitSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio: widths and depths are those of ``gpt``."""

@@ -50,6 +50,7 @@ class VitMasked(Vit):
     title = mark("ViT without labels: masked patches")
     Spec = VitMaskedSpec
     modalities = frozenset({"images"})
+    learns_classes = False
 
     def resolve(self, spec: VitSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """As ``vit``, with the numbers of a patch where it has classes: labels are not used and need not be there."""

@@ -255,17 +255,17 @@ class DataPage(Page):
 
     def look(self) -> None:
         """Read a few samples, off the window's thread."""
-        if not self.isVisible():
-            return
-        self._soon.stop()
         assert self.form is not None
-        self._looked_at = True
         source, values = sources[self.source.currentData()], self.form.values()
         field = path_field(source)
         n = N_SHOWN if field else N_OF_SPLIT
         if field and not values.get(field):
             self.looked.setText(tr("Choose a folder or a file on the left, or drop it here."))
             return
+        if not self.isVisible():
+            return
+        self._soon.stop()
+        self._looked_at = True
         self.looked.setText(tr("Reading…"))
 
         def work() -> "list[Preview]":

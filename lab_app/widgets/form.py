@@ -56,6 +56,8 @@ class Field:
         self.label = text_label()
         self.read: Callable[[], object] = lambda: None
         self.write: Callable[[Any], None] = lambda value: None
+        self.browse: QToolButton | None = None
+        """The button beside a path, which chooses one."""
 
     def build(self, changed: Callable[[], None]) -> QWidget:
         """Make the editor; ``changed`` is called after every edit."""
@@ -82,6 +84,10 @@ class Field:
                 self.widget.setItemText(number, tr(self.widget.itemData(number)))
         elif isinstance(self.widget, QLineEdit):
             self.widget.setPlaceholderText(tr("automatic") if self.optional else "")
+        if self.browse is not None:
+            words = tr("Choose a folder or a file") if self.name == EITHER else tr("Choose a folder")
+            self.browse.setToolTip(words)
+            self.browse.setAccessibleName(words)
 
     def _check(self, changed: Callable[[], None]) -> QWidget:
         box = QCheckBox()
@@ -117,7 +123,12 @@ class Field:
         # A number is shown with six digits; as long as nobody edits it, it is the number that was given.
         self.widget, self.write = line, write
         self.read = lambda: shown[1] if line.text() == shown[0] else self._parse(line.text())
-        return _with_browser(line, files=self.name == EITHER) if self.name in PATHS else line
+        if self.name not in PATHS:
+            return line
+        self.browse = _browser(line, files=self.name == EITHER)
+        holder = QWidget()
+        holder.setLayout(row(line, self.browse, spacing=4))
+        return holder
 
     def _parse(self, text: str) -> object:
         if not text.strip() and self.optional:
@@ -130,13 +141,9 @@ class Field:
         return text
 
 
-def _with_browser(line: QLineEdit, *, files: bool) -> QWidget:
-    holder = QWidget()
+def _browser(line: QLineEdit, *, files: bool) -> QToolButton:
     browse = QToolButton()
     browse.setText("…")
-    words = tr("Choose a folder or a file") if files else tr("Choose a folder")
-    browse.setToolTip(words)
-    browse.setAccessibleName(words)
 
     def take(chosen: str) -> None:
         if chosen:
@@ -160,8 +167,7 @@ def _with_browser(line: QLineEdit, *, files: bool) -> QWidget:
         browse.setStyleSheet("QToolButton::menu-indicator { image: none; }")
     else:
         browse.clicked.connect(folder)
-    holder.setLayout(row(line, browse, spacing=4))
-    return holder
+    return browse
 
 
 def _show(value: object) -> str:

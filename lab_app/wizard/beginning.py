@@ -78,14 +78,21 @@ def _nearest(source: str, shape: DataShape) -> StudySpec | None:
             continue
         if _kind(theirs) == _kind(shape):
             alike.append(
-                (len(study.ladder.sizes) < LADDER, name != source, _special(study), study.budget.cpu_seconds, study)
+                (
+                    len(study.ladder.sizes) < LADDER,
+                    name != source,
+                    _special(study, shape),
+                    study.budget.cpu_seconds,
+                    study,
+                )
             )
     return min(alike, key=lambda one: one[:4])[4] if alike else None
 
 
-def _special(study: StudySpec) -> int:
-    """In how many ways a study is about something special: settings of its data, and what it varies."""
-    return len(study.data) + len(study.ladder.vary)
+def _special(study: StudySpec, shape: DataShape) -> int:
+    """In how many ways a study is about something special: settings of its data, what it varies, classes it ignores."""
+    ignores = shape.n_classes > 0 and not families[str(study.model.get("family"))].learns_classes
+    return len(study.data) + len(study.ladder.vary) + ignores
 
 
 def _kind(shape: DataShape) -> tuple[object, ...]:

@@ -302,7 +302,7 @@ def test_overfitting_is_marked_once_where_it_began(tmp_path: Path, monkeypatch: 
     from engine.training.evaluate import Validation
 
     told = iter([3.0, 2.5, 2.6, 2.7, 2.8, 2.9])
-    monkeypatch.setattr(Validation, "loss", lambda self, model: (next(told), None))
+    monkeypatch.setattr(Validation, "loss", lambda self, model: (next(told), None, {}))
     recorder = toy.Recorder()
     assert run_one(toy.task(tmp_path), recorder, toy.Commands()).state is RunState.FINISHED
     assert recorder.curve("overfitting") == {40: 2.5}
