@@ -50,6 +50,8 @@ class DataShape:
     """Tokens that a context must hold; 0 for data that can be cut anywhere."""
     n_train_items: int = 0
     """Training items where they are all listed, so that a batch can be all of them; 0 where they are not."""
+    caption_length: int = 0
+    """Tokens of a caption, padded, where the data are images with captions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,10 @@ class Family(ABC):
     def loss_unit(self, shape: Shape) -> str:
         """What the loss is measured in, for the axes that show it."""
         return mark("nats per token")
+
+    def compared(self, shape: Shape) -> int:
+        """Samples whose loss is one loss, as in a contrastive one: validation scores whole sets of so many."""
+        return 1
 
     @abstractmethod
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
