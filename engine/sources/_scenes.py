@@ -28,8 +28,8 @@ CELLS = ("top left", "top right", "bottom left", "bottom right")
 SIDE = 32
 """Pixels of an image's side."""
 CELL = SIDE // 2
-PATCH = 14
-"""Side of a mask; it moves by up to two pixels inside its cell."""
+SHIFTS = 3
+"""Places an object may be at along each axis of its cell, a pixel apart."""
 RADII = (4.0, 6.0)
 """Half the extent of a small and of a large object, in pixels."""
 NOISE_STD = 0.05
@@ -74,12 +74,17 @@ def _inside(shape: str, x: Floats, y: Floats) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=1)
 def masks() -> Floats:
-    """(shapes, sizes, PATCH, PATCH): the share of each pixel that the shape covers."""
-    fine = (np.arange(PATCH * OVERSAMPLING) + 0.5) / OVERSAMPLING - PATCH / 2
-    y, x = np.meshgrid(fine, fine, indexing="ij")
-    bank = [[_inside(shape, x / r, y / r) for r in RADII] for shape in SHAPES]
-    split = np.asarray(bank, np.float32).reshape(len(SHAPES), len(SIZES), PATCH, OVERSAMPLING, PATCH, OVERSAMPLING)
-    return np.asarray(split.mean(axis=(3, 5)), np.float32)
+    """(shapes, sizes, SHIFTS, SHIFTS, CELL, CELL): the share of each pixel of a cell that is covered.
+
+    A shape is moved down and right by whole pixels, from one before the middle to one after it.
+    """
+    fine = (np.arange(CELL * OVERSAMPLING) + 0.5) / OVERSAMPLING - CELL / 2
+    offsets = np.arange(SHIFTS) - SHIFTS // 2
+    y, x = fine[:, None] - offsets[:, None, None, None], fine - offsets[:, None, None]
+    bank = [[_inside(shape, *np.broadcast_arrays(x / r, y / r)) for r in RADII] for shape in SHAPES]
+    pixels = (CELL, OVERSAMPLING)
+    split = np.asarray(bank, np.float32).reshape(len(SHAPES), len(SIZES), SHIFTS, SHIFTS, *pixels, *pixels)
+    return np.asarray(split.mean(axis=(5, 7)), np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -90,30 +95,32 @@ def noise() -> Floats:
 
 
 def draw(background: Ints, objects: Ints, shift: Ints, brightness: Floats, grain: Ints) -> Floats:
-    """Images float32 (n, 3, SIDE, SIDE) in 0..1, but for the noise.
+    """Images float32 (n, 3, SIDE, SIDE), black -1 and white 1 but for the noise.
 
     Args:
         background: (n,) which of ``BACKGROUNDS``.
         objects: (n, k, 4) shape, colour, size and cell of each; a negative cell is no object.
-        shift: (n, k, 2) pixels down and right in its cell, 0 to CELL - PATCH.
+        shift: (n, k, 2) which of ``SHIFTS`` places, down and right.
         brightness: (n, k) what the colour is multiplied by.
         grain: (n,) which of ``noise()`` is added.
     """
-    n, k = objects.shape[:2]
-    greys = np.asarray(list(BACKGROUNDS.values()), np.float32)
-    images = np.broadcast_to(greys[background, None, None, None], (n, 3, SIDE, SIDE)).copy()
-    palette = np.asarray(list(COLOURS.values()), np.float32)
-    step = np.arange(PATCH)
-    for j in range(k):
-        rows = np.flatnonzero(objects[:, j, 3] >= 0)
-        shape, colour, size, cell = objects[rows, j].T
-        down = (cell // 2 * CELL + shift[rows, j, 0])[:, None] + step
-        right = (cell % 2 * CELL + shift[rows, j, 1])[:, None] + step
-        where = (rows[:, None, None, None], np.arange(3)[:, None, None], down[:, None, :, None], right[:, None, None])
-        cover = masks()[shape, size][:, None]
-        paint = (palette[colour] * brightness[rows, j, None])[:, :, None, None]
-        images[where] += cover * (paint - images[where])
-    return images + noise()[grain]
+    n = len(objects)
+    ground = np.asarray(list(BACKGROUNDS.values()), np.float32)[background]
+    cover = np.zeros((n, len(CELLS), CELL, CELL), np.float32)
+    paint = np.zeros((n, 3, len(CELLS)), np.float32)
+    row, place = np.nonzero(objects[..., 3] >= 0)
+    shape, colour, size, cell = objects[row, place].T
+    cover[row, cell] = masks()[shape, size, shift[row, place, 0], shift[row, place, 1]]
+    paint[row, :, cell] = np.asarray(list(COLOURS.values()), np.float32)[colour] * brightness[row, place, None]
+    paint -= ground[:, None, None]
+    # Cells are two by two and share no pixel, so that all are painted at once.
+    whole = np.ascontiguousarray(cover.reshape(n, 2, 2, CELL, CELL).swapaxes(2, 3)).reshape(n, 1, 2, CELL, 2, CELL)
+    images = (whole * paint.reshape(n, 3, 2, 1, 2, 1)).reshape(n, 3, SIDE, SIDE)
+    images += ground[:, None, None, None]
+    images += noise()[grain]
+    images *= 2.0
+    images -= 1.0
+    return images
 
 
 def describe(background: Ints, objects: Ints, wording: Ints) -> Ints:

@@ -157,7 +157,7 @@ class ScenePairs(Stream):
         objects[..., 2] = rng.integers(0, len(drawing.SIZES), (n, N_OBJECTS))
         objects[..., 3] = rng.random((n, len(drawing.CELLS))).argsort(axis=1)[:, :N_OBJECTS]
         objects[np.arange(N_OBJECTS) >= count[:, None]] = [0, 0, 0, -1]
-        items[:, _SHIFTS] = rng.integers(0, drawing.CELL - drawing.PATCH + 1, (n, 2 * N_OBJECTS))
+        items[:, _SHIFTS] = rng.integers(0, drawing.SHIFTS, (n, 2 * N_OBJECTS))
         items[:, _BRIGHTNESS] = rng.integers(0, BRIGHTNESS_STEPS, (n, N_OBJECTS))
         items[:, _GRAIN] = rng.integers(0, drawing.N_NOISE, n)
         items[:, _WORDING] = _wording(rng, objects)

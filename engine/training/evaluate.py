@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from engine.training.media import write_made
 from engine.training.report import Teller
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from engine.training.loop import Trainee
 
 EVAL_TOKENS_PER_BATCH = 8_192
@@ -36,9 +38,21 @@ VALIDATION = "validation"
 
 
 def eval_rows(family: Family, shape: Shape, context: int) -> int:
-    """Sequences (or samples) of one validation forward pass."""
+    """Sequences (or samples) of one validation forward pass: whole sets, where a loss is one of several samples."""
     per_row = family.counts(shape, context).activation_bytes_per_token * context
-    return max(1, min(EVAL_TOKENS_PER_BATCH // context, int(EVAL_ACTIVATION_BYTES / max(1.0, per_row))))
+    rows = max(1, min(EVAL_TOKENS_PER_BATCH // context, int(EVAL_ACTIVATION_BYTES / max(1.0, per_row))))
+    together = family.compared(shape)
+    return max(1, rows // together) * together
+
+
+def whole_sets(batches: Iterable[Batch], together: int) -> list[Batch]:
+    """The batches without what is left over from whole sets of so many samples; as they are where none is whole.
+
+    A loss that compares samples would otherwise depend on how many a batch can hold, and so on the model's size.
+    """
+    given = list(batches)
+    kept = [{name: array[: _rows(batch) // together * together] for name, array in batch.items()} for batch in given]
+    return [batch for batch in kept if _rows(batch)] or given
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -69,10 +83,8 @@ class Validation:
         training = spec.training
         size = eval_rows(family, spec.shape, training.context)
         self._family = family
-        self._batches = [
-            to_tensors(batch, device)
-            for batch in prepared.validation_batches(size, training.context, training.eval_tokens)
-        ]
+        batches = prepared.validation_batches(size, training.context, training.eval_tokens)
+        self._batches = [to_tensors(batch, device) for batch in whole_sets(batches, family.compared(spec.shape))]
         self._bytes_per_token = prepared.bytes_per_token if family.predicts_next else math.nan
 
     def loss(self, model: nn.Module) -> tuple[float, float | None, dict[str, float]]:
@@ -177,4 +189,8 @@ def _n_items(batch: Mapping[str, Tensor]) -> int:
     """What a batch's mean loss is a mean over: target tokens that count, else samples."""
     if "targets" in batch:
         return int((batch["targets"] >= 0).sum()) if not batch["targets"].is_floating_point() else len(batch["targets"])
+    return _rows(batch)
+
+
+def _rows(batch: Mapping[str, "Tensor | NDArray[Any]"]) -> int:
     return len(next(iter(batch.values())))
