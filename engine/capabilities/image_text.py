@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.capabilities import capabilities
 from engine.capabilities.base import Capability, Metric, Score
@@ -13,6 +12,7 @@ from engine.study import TableSpec
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from engine.capabilities.base import ModelUnderTest
     from engine.sources._captions import Choice
@@ -78,7 +78,9 @@ class ImageText(Capability):
     name = "image-text"
     version = 1
     title = mark("Images and captions")
-    description = mark("Name what is in an image, in combinations never seen, and find caption by image and the reverse.")
+    description = mark(
+        "Name what is in an image, in combinations never seen, and find caption by image and the reverse."
+    )
     Spec = ImageTextSpec
     metrics = (
         Metric("unseen_accuracy", mark("Named in words, unseen combinations"), True, "threshold"),

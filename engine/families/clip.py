@@ -58,7 +58,9 @@ class ClipSpec(TableSpec, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             title=mark("Pairs compared"),
-            description=mark("Pairs that are told apart at once, in training and in validation; the loss depends on it."),
+            description=mark(
+                "Pairs that are told apart at once, in training and in validation; the loss depends on it."
+            ),
             ge=2,
             le=65_536,
         ),

@@ -1,6 +1,5 @@
 """Small pictures of coloured shapes with captions in English, some combinations of which are never shown."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +12,9 @@ from engine.i18n import mark, tr
 from engine.sources import _scenes as drawing
 from engine.sources import sources
 from engine.sources._captions import Choice
-from engine.sources._procedural import HELD_OUT_SALT, Items, ProceduralSpec, Split, Stream, hash_rows
-from engine.sources.base import Batch, OnProgress, QualityReport, Source
+from engine.sources._images import to_pixels
+from engine.sources._procedural import HELD_OUT_SALT, SPLITS, Items, ProceduralSpec, Split, Stream, hash_rows
+from engine.sources.base import Batch, OnProgress, Preview, QualityReport, Source
 
 N_OBJECTS = 3
 SHARES = (0.4, 0.4, 0.2)
@@ -135,14 +135,14 @@ class ScenePairs(Stream):
         """See ``Captioned``."""
         return drawing.spell(tokens)
 
-    def preview(self, n: int) -> list[Mapping[str, str]]:
-        """The captions of the first ``n`` items of every split."""
-        splits: tuple[Split, ...] = ("train", "validation", "ood") if self.is_unseen.any() else ("train", "validation")
-        return [
-            {"origin": split, "text": self.decode(caption)}
-            for split in splits
-            for caption in self.batch(self.items(split, n), 1)["captions"]
-        ]
+    def preview(self, n: int) -> list[Preview]:
+        """The first ``n`` images of every split with their captions."""
+        found: list[Preview] = []
+        for split in SPLITS if self.is_unseen.any() else SPLITS[:2]:
+            batch = self.batch(self.items(split, n), 1)
+            for image, caption in zip(to_pixels(batch["images"]), batch["captions"], strict=True):
+                found.append({"origin": split, "image": image, "text": self.decode(caption)})
+        return found
 
     def _scenes(self, rng: np.random.Generator, count: NDArray[np.int64], *, ood: bool) -> Items:
         n = len(count)
@@ -198,7 +198,7 @@ def _wording(rng: np.random.Generator, objects: NDArray[np.int64]) -> NDArray[np
 
 @sources.register("scenes")
 class Scenes(Source):
-    """One to three coloured shapes on a background, 32 x 32 pixels, and a caption: ``a red ring left of a blue bar``."""
+    """One to three coloured shapes, 32 x 32 pixels, and what a caption says: ``a red ring left of a blue bar``."""
 
     name = "scenes"
     version = 1
@@ -220,6 +220,6 @@ class Scenes(Source):
         """Nothing to load; see ``Source.prepare``."""
         return ScenePairs(spec)
 
-    def preview(self, spec: ScenesSpec, n: int = 5) -> list[Mapping[str, str]]:
-        """The captions of the first ``n`` scenes of each split."""
+    def preview(self, spec: ScenesSpec, n: int = 5) -> list[Preview]:
+        """The first ``n`` scenes of each split."""
         return ScenePairs(spec).preview(n)
