@@ -108,9 +108,9 @@ class Clip(Family):
         floats = float(patch // d_model * (t_image - 1))
         for t in (t_image, t_text):
             flops += n_layers * t * (6.0 * (4 * d_model**2 + 2 * d_model * d_ff) + 12.0 * t * d_model)
-            # Kept for backward: inputs of norms and matmuls, q k v, what attention gave and its log-sums, both sides of
-            # GELU.
-            floats += n_layers * t * (8 * d_model + 2 * d_ff + n_heads + 4)
+            # Kept for backward: inputs of norms and matmuls with the norms' statistics, q k v, probabilities (the fused
+            # kernel of long sequences keeps none), what attention gave, both sides of GELU.
+            floats += n_layers * t * (8 * d_model + 2 * d_ff + n_heads * min(t, 64) + 4)
         floats += (3 * t_image + t_text + 8) * d_model + 6 * d_embed + 4 * compared
         return Counts(n + embedding, n, flops, 4.0 * floats)
 
