@@ -11,6 +11,8 @@ from engine.i18n import mark
 from engine.study import TableSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
@@ -144,10 +146,9 @@ def _logits(model: "ModelUnderTest", images: "NDArray[np.float32]", captions: "N
     clip = model.module
     assert isinstance(clip, Clip)
 
-    def embedded(array: "NDArray[np.generic]", embed: "torch.nn.Module | object") -> "torch.Tensor":
-        assert callable(embed)
-        parts = [embed(part.to(model.device)) for part in torch.from_numpy(array).split(ROWS_PER_BATCH)]
-        return torch.cat(parts)
+    def embedded(array: "NDArray[np.generic]", embed: "Callable[[torch.Tensor], torch.Tensor]") -> "torch.Tensor":
+        firsts = range(0, len(array), ROWS_PER_BATCH)
+        return torch.cat([embed(torch.from_numpy(array[i : i + ROWS_PER_BATCH]).to(model.device)) for i in firsts])
 
     scaled = clip.scale() * embedded(images, clip) @ embedded(captions, clip.embed_captions).T
     logits: Floats = scaled.double().cpu().numpy()

@@ -5,69 +5,23 @@ transformers calls ``CLIPModel``, with q, k and v as one matrix.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.families._attention import causal_bias, usual_implementation
+from engine.families._decoder import Multipliers
+from engine.families._vit import Block
 
 END = 1
 """Id that ends a caption; the text tower is read there."""
 FIRST_TEMPERATURE = 0.07
 LARGEST_SCALE = 100.0
 """What embeddings are multiplied by is learned, from 1 / 0.07 and never over 100 (Radford 2021, section 2.3)."""
+NORM_EPS = 1e-5
 EMBEDDING_STD = 0.5
 POSITION_STD = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Multipliers:
-    """Constants of the forward pass that a width or depth rule sets; export folds them into the weights."""
-
-    attention: float
-    """On q k before the softmax."""
-    residual: float
-    """On what each branch adds to the residual stream."""
-
-
-class Block(nn.Module):
-    """One layer over (batch, t, d_model): attention, each position to all or to those before, and an MLP with GELU."""
-
-    def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers, *, causal: bool) -> None:
-        super().__init__()
-        d_model, d_ff = int(shape["d_model"]), int(shape["d_ff"])
-        self.n_heads, self.causal, self.multipliers = int(shape["n_heads"]), causal, multipliers
-        self.norm_attention = nn.LayerNorm(d_model)
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
-        self.norm_mlp = nn.LayerNorm(d_model)
-        self.up = nn.Linear(d_model, d_ff)
-        self.down = nn.Linear(d_ff, d_model)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.add(x, self._attention(self.norm_attention(x)), alpha=self.multipliers.residual)
-        branch = self.down(F.gelu(self.up(self.norm_mlp(x))))
-        return torch.add(x, branch, alpha=self.multipliers.residual)
-
-    def _attention(self, x: Tensor) -> Tensor:
-        batch, t, d_model = x.shape
-        heads = self.qkv(x).view(batch, t, 3 * self.n_heads, -1).transpose(1, 2)
-        q, k, v = heads.chunk(3, dim=1)
-        mixed = self._mixed(q, k, v, self.multipliers.attention)
-        projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, t, d_model))
-        return projected
-
-    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        t = q.shape[2]
-        if usual_implementation(q.device.type, q.dtype, t) != "written":
-            return F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=scale)
-        scores = (q * scale) @ k.transpose(-2, -1)
-        if self.causal:
-            scores = scores + causal_bias(t, q.device, q.dtype)
-        return scores.softmax(-1) @ v
 
 
 class Clip(nn.Module):
@@ -85,14 +39,14 @@ class Clip(nn.Module):
         self.patches = nn.Linear(3 * self.patch_size**2, d_model, bias=False)
         self.class_token = nn.Parameter(torch.empty(d_model))
         self.image_positions = nn.Parameter(torch.empty(n_patches(shape) + 1, d_model))
-        self.image_first_norm = nn.LayerNorm(d_model)
-        self.image_blocks = nn.ModuleList(Block(shape, multipliers, causal=False) for _ in range(n_layers))
-        self.image_norm = nn.LayerNorm(d_model)
+        self.image_first_norm = nn.LayerNorm(d_model, NORM_EPS)
+        self.image_blocks = nn.ModuleList(Block(shape, multipliers, eps=NORM_EPS) for _ in range(n_layers))
+        self.image_norm = nn.LayerNorm(d_model, NORM_EPS)
         self.image_projection = nn.Linear(d_model, int(shape["d_embed"]), bias=False)
         self.tokens = nn.Parameter(torch.empty(int(shape["vocab_size"]), d_model))
         self.text_positions = nn.Parameter(torch.empty(int(shape["caption_length"]), d_model))
-        self.text_blocks = nn.ModuleList(Block(shape, multipliers, causal=True) for _ in range(n_layers))
-        self.text_norm = nn.LayerNorm(d_model)
+        self.text_blocks = nn.ModuleList(Block(shape, multipliers, causal=True, eps=NORM_EPS) for _ in range(n_layers))
+        self.text_norm = nn.LayerNorm(d_model, NORM_EPS)
         self.text_projection = nn.Linear(d_model, int(shape["d_embed"]), bias=False)
         self.logit_scale = nn.Parameter(torch.empty(()))
 
@@ -142,7 +96,7 @@ def contrastive(images: Tensor, captions: Tensor, scale: Tensor, compared: int) 
     Both are float32 (b, d_embed) of length 1; b that is no multiple of ``compared`` leaves a smaller last set.
     """
     total = images.new_zeros(())
-    for some, others in zip(images.split(compared), captions.split(compared), strict=True):
+    for some, others in zip(torch.split(images, compared), torch.split(captions, compared), strict=True):
         logits = scale * some @ others.T
         right = torch.arange(len(some), device=some.device)
         both = F.cross_entropy(logits, right, reduction="sum") + F.cross_entropy(logits.T, right, reduction="sum")

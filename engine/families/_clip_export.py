@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.families._clip import END, Block, Clip
+from engine.families._clip import END, NORM_EPS, Clip
+from engine.families._vit import Block
 
-NORM_EPS = 1e-5
 PAD = 0
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.families._attention import usual_implementation
+from engine.families._attention import causal_bias, usual_implementation
 from engine.families._decoder import Multipliers
 
 NORM_EPS = 1e-6
@@ -16,16 +16,19 @@ POSITION_STD = 0.5
 
 
 class Block(nn.Module):
-    """One layer over (batch, t, d_model): attention of each position to all, and an MLP with GELU."""
+    """One layer over (batch, t, d_model): attention of each position to all, or, ``causal``, to none after it, and an
+    MLP with GELU."""
 
-    def __init__(self, shape: Mapping[str, Any], multipliers: Multipliers) -> None:
+    def __init__(
+        self, shape: Mapping[str, Any], multipliers: Multipliers, *, causal: bool = False, eps: float = NORM_EPS
+    ) -> None:
         super().__init__()
         d_model, d_ff = int(shape["d_model"]), int(shape["d_ff"])
-        self.n_heads, self.multipliers = int(shape["n_heads"]), multipliers
-        self.norm_attention = nn.LayerNorm(d_model, NORM_EPS)
+        self.n_heads, self.causal, self.multipliers = int(shape["n_heads"]), causal, multipliers
+        self.norm_attention = nn.LayerNorm(d_model, eps)
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
-        self.norm_mlp = nn.LayerNorm(d_model, NORM_EPS)
+        self.norm_mlp = nn.LayerNorm(d_model, eps)
         self.up = nn.Linear(d_model, d_ff)
         self.down = nn.Linear(d_ff, d_model)
 
@@ -39,9 +42,10 @@ class Block(nn.Module):
         q, k, v = self.qkv(x).view(batch, t, 3 * self.n_heads, -1).transpose(1, 2).chunk(3, dim=1)
         scale = self.multipliers.attention
         if usual_implementation(q.device.type, q.dtype, t) == "written":
-            mixed = ((q * scale) @ k.transpose(-2, -1)).softmax(-1) @ v
+            scores = (q * scale) @ k.transpose(-2, -1)
+            mixed = (scores + causal_bias(t, q.device, q.dtype) if self.causal else scores).softmax(-1) @ v
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, scale=scale)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=scale)
         projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, t, d_model))
         return projected
 

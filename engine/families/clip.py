@@ -1,7 +1,6 @@
 """An image tower and a text tower that learn from captions what belongs together, built at any size from one dial."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import msgspec
 from engine.errors import StudyError
 from engine.families import families
 from engine.families.base import Counts, DataShape, Family, LossOutput, Made, ParamGroup, Shape, TrainingHints
-from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, WIDTH_STEPS, default_head_dim, default_layers
+from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, nearest
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from engine.sources.base import Prepared
 
-MLP_RATIO = 4
+MLP_RATIO = 4.0
 
 
 class ClipSpec(TableSpec, frozen=True, kw_only=True):
@@ -66,6 +65,19 @@ class ClipSpec(TableSpec, frozen=True, kw_only=True):
         ),
     ] = 128
 
+    # The rest of what ``nearest`` reads is not open.
+    @property
+    def n_heads(self) -> None:
+        return None
+
+    @property
+    def mlp_ratio(self) -> float:
+        return MLP_RATIO
+
+    @property
+    def depth_scaling(self) -> bool:
+        return True
+
 
 @families.register("clip")
 class Clip(Family):
@@ -80,18 +92,12 @@ class Clip(Family):
     def resolve(self, spec: ClipSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The shape that comes closest to ``size`` in ratio; depth and heads by width are those of ``gpt``."""
         fixed = _fixed(spec, data)
-        shapes = [fixed | _dims(spec, *dims) for dims in _candidates(spec, fixed, size)]
-        best = min(shapes, key=lambda shape: abs(math.log(non_embedding(shape) / size)))
-        n = non_embedding(best)
-        if abs(math.log(n / size)) > math.log(2):
-            raise StudyError(
-                tr(
-                    "ladder.sizes: no clip with these settings has about {size:,} parameters; the nearest has {n:,}.",
-                    size=size,
-                    n=n,
-                )
-            )
-        return best
+
+        def whole(dims: Shape) -> dict[str, Scalar]:
+            kept = {key: dims[key] for key in ("d_model", "n_layers", "n_heads", "d_ff")}
+            return fixed | kept | {"d_embed": spec.d_embed or kept["d_model"]}
+
+        return whole(nearest(spec, size, lambda dims: non_embedding(whole(dims)), self.name))
 
     def counts(self, shape: Shape, context: int) -> Counts:
         """FLOPs are per pair: 6 per weight of a layer and position, 12 t d_model of attention, and the comparison."""
@@ -119,12 +125,13 @@ class Clip(Family):
 
     def build(self, shape: Shape, seed: int, *, training: TrainingHints | None = None) -> "nn.Module":
         from engine.families import _clip
+        from engine.families._decoder import Multipliers
 
         head_dim = int(shape["d_model"]) // int(shape["n_heads"])
-        multipliers = _clip.Multipliers(head_dim**-0.5, 1.0)
+        multipliers = Multipliers(head_dim**-0.5, 1.0, 1.0)
         if training is not None and training.lr_rule == "mup":
             # Yang 2022: attention 1 / head_dim; Dey 2025 (CompleteP): branches 1 / depth.
-            multipliers = _clip.Multipliers(BASE_HEAD_DIM**0.5 / head_dim, BASE_LAYERS / int(shape["n_layers"]))
+            multipliers = Multipliers(BASE_HEAD_DIM**0.5 / head_dim, BASE_LAYERS / int(shape["n_layers"]), 1.0)
         return _clip.initialise(_clip.Clip(shape, multipliers), seed)
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
@@ -227,8 +234,6 @@ def _fixed(spec: ClipSpec, data: DataShape) -> dict[str, Scalar]:
                 height=height,
             )
         )
-    if spec.d_model is not None and spec.d_model % 8:
-        raise StudyError(tr("model.d_model: expected a multiple of 8, got {d_model}.", d_model=spec.d_model))
     return {
         "vocab_size": data.vocab_size,
         "caption_length": data.caption_length,
@@ -236,29 +241,4 @@ def _fixed(spec: ClipSpec, data: DataShape) -> dict[str, Scalar]:
         "width": width,
         "patch_size": spec.patch_size,
         "compared": spec.compared,
-    }
-
-
-def _candidates(spec: ClipSpec, fixed: Mapping[str, Scalar], size: int) -> Iterator[tuple[int, int]]:
-    """(d_model, n_layers) to choose from: what the spec leaves open varies."""
-    if spec.d_model is not None:
-        depths = range(1, 513) if spec.n_layers is None else (spec.n_layers,)
-        yield from ((spec.d_model, n_layers) for n_layers in depths)
-        return
-    d_model, beyond = 8, 0
-    while d_model <= LARGEST_WIDTH and beyond < 2:
-        n_layers = spec.n_layers or default_layers(d_model)
-        yield d_model, n_layers
-        beyond += non_embedding({**fixed, **_dims(spec, d_model, n_layers)}) > size
-        d_model += next(step for limit, step in WIDTH_STEPS if d_model < limit or limit == LARGEST_WIDTH)
-
-
-def _dims(spec: ClipSpec, d_model: int, n_layers: int) -> dict[str, Scalar]:
-    """Every dimension that follows from a width and a depth."""
-    return {
-        "d_model": d_model,
-        "n_layers": n_layers,
-        "n_heads": d_model // default_head_dim(d_model),
-        "d_ff": MLP_RATIO * d_model,
-        "d_embed": spec.d_embed or d_model,
     }

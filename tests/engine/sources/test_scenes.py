@@ -170,7 +170,8 @@ def test_choices_are_held_out_and_labelled(data: ScenePairs, unseen: bool) -> No
     assert len(choice.images) == len(choice.labels) == 600 and len(choice.prompts) == 64
     assert (data.is_unseen[choice.labels] == unseen).all()
     assert data.decode(choice.prompts[0]) == "a red circle" and data.decode(choice.prompts[9]) == "an orange square"
-    assert len(np.unique(choice.labels)) == (16 if unseen else 48)
+    # A combination alone in a scene is held out with one chance in ten for each place, size and background.
+    assert (16 if unseen else 40) <= len(np.unique(choice.labels)) <= (16 if unseen else 48)
 
 
 def test_with_nothing_unseen_there_is_nothing_to_choose() -> None:
