@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,23 @@ SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validati
 """Subfolders so named hold splits that someone made, not classes."""
 
 Fit = Literal["crop", "pad", "stretch"]
+
+
+class Shaping(Protocol):
+    """What every image is made into."""
+
+    @property
+    def size(self) -> int:
+        """Pixels per side."""
+        ...
+
+    @property
+    def n_channels(self) -> Literal[1, 3]: ...
+
+    @property
+    def fit(self) -> Fit:
+        """How it becomes square."""
+        ...
 
 
 @dataclass(slots=True)

@@ -80,7 +80,7 @@ class PreparedImages(DrawnItems, Listed):
 
 
 @dataclass(slots=True)
-class _Staged:
+class Staged:
     """What is known of the images written so far, in their order in the file."""
 
     names: list[str] = field(default_factory=list)
@@ -90,13 +90,16 @@ class _Staged:
     keys: list[bytes] = field(default_factory=list)
     sides: list[int] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
-    exact_duplicates: int = 0
+    copies: dict[str, int] = field(default_factory=dict)
+    """Name of a copy -> place of the image that it is a copy of."""
     two_classes: list[str] = field(default_factory=list)
     """Copies of an image that stand in another class than it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Split:
+class Split:
+    """Which images are on each side, and how many are near-duplicates or were left out for being like one."""
+
     train: NDArray[np.bool_]
     validation: NDArray[np.bool_]
     near_duplicates: int
@@ -126,11 +129,11 @@ def make(
     Raises ``InputError`` for an image that ``on_bad`` does not let pass and for a class with too few.
     """
     seen = hashlib.sha256(msgspec.json.encode([PIPELINE_VERSION, listing.classes]))
-    staged = _stage(spec, listing, on_bad, folder / PIXELS_FILE, seen, on_progress)
+    staged = stage(spec, listing.root, listing.files, on_bad, folder / PIXELS_FILE, seen, on_progress)
     classes = np.asarray(staged.classes, np.int64)
     usable = _enough(listing.classes, classes, on_bad)
     on_progress(mark("finding duplicates"), 0.0)
-    parts = _split(staged, classes, usable, listing.classes, spec.validation_fraction)
+    parts = split_alike(staged, classes, usable, listing.classes, spec.validation_fraction)
     on_progress(mark("finding duplicates"), 1.0)
     rows = {name: _rows(mask, classes) for name, mask in (("train", parts.train), ("validation", parts.validation))}
     for part in rows.values():
@@ -146,13 +149,13 @@ def make(
 
 
 def read_all(
-    spec: "ImageFolderSpec", listing: _image_files.Listing, files: Iterator[tuple[str, int]]
+    shaping: _image_files.Shaping, root: Path, files: Iterator[tuple[str, int]]
 ) -> Generator[tuple[str, int, _image_files.Read | str]]:
     """(name, class, image or why not) of each file in order, a batch at a time in a few threads."""
 
     def one(name: str) -> _image_files.Read | str:
         try:
-            return _image_files.read(listing.root / name, spec.size, spec.n_channels, spec.fit)
+            return _image_files.read(root / name, shaping.size, shaping.n_channels, shaping.fit)
         except OSError as error:
             return tr("cannot be read ({why})", why=error.strerror or str(error))
 
@@ -162,17 +165,19 @@ def read_all(
                 yield name, place, found
 
 
-def _stage(
-    spec: "ImageFolderSpec",
-    listing: _image_files.Listing,
+def stage(
+    shaping: _image_files.Shaping,
+    root: Path,
+    files: list[tuple[str, int]],
     on_bad: OnBad,
     file: Path,
     seen: Any,
     on_progress: OnProgress,
-) -> _Staged:
-    staged, total = _Staged(), len(listing.files)
+) -> Staged:
+    """Write the pixels of ``files``, (name, class), to ``file`` and into the hash ``seen``, without copies."""
+    staged, total = Staged(), len(files)
     known: dict[bytes, int] = {}
-    with file.open("wb") as stream, closing(read_all(spec, listing, iter(listing.files))) as images:
+    with file.open("wb") as stream, closing(read_all(shaping, root, iter(files))) as images:
         for number, (name, place, found) in enumerate(images):
             if number % AT_A_TIME == 0:
                 on_progress(mark("reading"), number / total)
@@ -180,11 +185,11 @@ def _stage(
                 on_bad(name, found)
                 continue
             if found.digest in known:
-                staged.exact_duplicates += 1
-                if known[found.digest] != place:
+                staged.copies[name] = known[found.digest]
+                if staged.classes[known[found.digest]] != place:
                     staged.two_classes.append(name)
                 continue
-            known[found.digest] = place
+            known[found.digest] = len(staged.names)
             content = found.pixels.tobytes()
             stream.write(content)
             seen.update(content)
@@ -216,10 +221,13 @@ def _too_few(n: int) -> str:
     return tr("has {n} images that can be used, and a class needs {needed}", n=n, needed=MIN_PER_CLASS)
 
 
-def _split(
-    staged: _Staged, classes: NDArray[np.int64], usable: NDArray[np.bool_], names: tuple[str, ...], fraction: float
-) -> _Split:
-    """Hold out about ``fraction`` of every class, whole groups of near-duplicates, by a hash of the files."""
+def split_alike(
+    staged: Staged, classes: NDArray[np.int64], usable: NDArray[np.bool_], names: tuple[str, ...], fraction: float
+) -> Split:
+    """Hold out about ``fraction`` of every class, whole groups of near-duplicates, by a hash of the files.
+
+    Raises ``InputError`` for a class whose images all look alike; its name is left out where it is empty.
+    """
     n = len(classes)
     hashes = np.asarray(staged.hashes, np.uint64)
     thumbs = np.frombuffer(b"".join(staged.thumbs), np.uint8).reshape(n, _lookalike.CELLS)
@@ -245,7 +253,7 @@ def _split(
     train = usable & ~held[labels]
     leaking = _lookalike.leaked(hashes, thumbs, validation, train)
     validation[leaking] = False
-    return _Split(train, validation, n - n_groups, len(leaking))
+    return Split(train, validation, n - n_groups, len(leaking))
 
 
 def _some_of_each(chosen: NDArray[np.bool_], table: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.bool_]:
@@ -256,7 +264,9 @@ def _some_of_each(chosen: NDArray[np.bool_], table: NDArray[np.int64], names: tu
             continue
         if len(has) == 1:
             raise InputError(
-                tr("the images of class {name} cannot be split: they are near-duplicates of each other.", name=name),
+                tr("the images of class {name} cannot be split: they are near-duplicates of each other.", name=name)
+                if name
+                else tr("the images cannot be split: they are near-duplicates of each other."),
                 tr("Add more, and more varied, images."),
             )
         chosen[has[np.argmin(table[has, place])]] = True
@@ -269,8 +279,8 @@ def _rows(mask: NDArray[np.bool_], classes: NDArray[np.int64]) -> Items:
 
 
 def _report(
-    staged: _Staged,
-    parts: _Split,
+    staged: Staged,
+    parts: Split,
     classes: NDArray[np.int64],
     listing: _image_files.Listing,
     skipped: Skipped,
@@ -285,7 +295,7 @@ def _report(
         n_validation=n_validation,
         bytes_train=n_train * each,
         bytes_validation=n_validation * each,
-        exact_duplicates=staged.exact_duplicates,
+        exact_duplicates=len(staged.copies),
         near_duplicates=parts.near_duplicates,
         leaked=0,
         skipped=tuple(skipped.listed),
@@ -298,7 +308,7 @@ def _report(
     )
 
 
-def _notes(staged: _Staged, parts: _Split, listing: _image_files.Listing, spec: "ImageFolderSpec") -> Iterator[str]:
+def _notes(staged: Staged, parts: Split, listing: _image_files.Listing, spec: "ImageFolderSpec") -> Iterator[str]:
     if staged.two_classes:
         n, file = len(staged.two_classes), staged.two_classes[0]
         yield tr("Copies of an image of another class: {n}, such as {file}; the first is used.", n=n, file=file)

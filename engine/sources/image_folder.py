@@ -130,7 +130,7 @@ class ImageFolder(Source):
             by_class[place].append((name, place))
         turns = (files[turn] for turn in range(n) for files in by_class if turn < len(files))
         shown: list[Preview] = []
-        for name, place, found in _prepared_images.read_all(spec, listing, islice(turns, 2 * n)):
+        for name, place, found in _prepared_images.read_all(spec, listing.root, islice(turns, 2 * n)):
             if len(shown) < n and not isinstance(found, str):
                 pixels = found.pixels.repeat(3 // spec.n_channels, axis=2)
                 shown.append({"origin": name, "label": listing.classes[place], "image": pixels})

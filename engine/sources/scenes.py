@@ -11,7 +11,8 @@ from engine.families.base import DataShape
 from engine.i18n import mark, tr
 from engine.sources import _scenes as drawing
 from engine.sources import sources
-from engine.sources._captions import Choice
+from engine.sources._caption_tokens import CaptionTokens
+from engine.sources._captions import PAD, Choice
 from engine.sources._images import to_pixels
 from engine.sources._procedural import HELD_OUT_SALT, SPLITS, Items, ProceduralSpec, Split, Stream, hash_rows
 from engine.sources.base import Batch, OnProgress, Preview, QualityReport, Source
@@ -56,7 +57,7 @@ class ScenesSpec(ProceduralSpec, frozen=True, kw_only=True):
 
 
 class ScenePairs(Stream):
-    """Implements ``Prepared``, ``Captioned`` and ``Classified``. An item is a row of attributes.
+    """Implements ``Prepared``, ``Captioned``, ``Classified`` and ``TokenisedText``. An item is a row of attributes.
 
     Scenes are told apart by what is in them (background, and shape, colour, size and cell of every object), whatever
     the order, wording, shift, brightness and grain. Out of distribution are scenes with an object of an unseen
@@ -134,6 +135,10 @@ class ScenePairs(Stream):
     def decode(self, tokens: NDArray[np.integer[Any]]) -> str:
         """See ``Captioned``."""
         return drawing.spell(tokens)
+
+    def tokenizer_files(self) -> dict[str, str]:
+        """See ``TokenisedText``."""
+        return CaptionTokens(drawing.WORDS, "words", drawing.CAPTION_LENGTH, unknown=PAD).files()
 
     def preview(self, n: int) -> list[Preview]:
         """The first ``n`` images of every split with their captions."""

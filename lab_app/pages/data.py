@@ -383,7 +383,12 @@ class DataPage(Page):
             self._failed(InputError(tr("No source reads what is in {path}.", path=path.name)))
             return
         chosen = self.source.currentData()
-        best = chosen if chosen in able else max(able, key=lambda name: sum(e in sources[name].reads for e in found))
+
+        def fits(name: str) -> tuple[int, int]:
+            """Files that it reads, then kinds that it reads: what reads a table only is chosen by hand."""
+            return sum(e in sources[name].reads for e in found), len(sources[name].reads)
+
+        best = chosen if chosen in able else max(able, key=fits)
         self.choose(best, **{path_field(sources[best]): str(path)})
 
     # -- words --------------------------------------------------------------------------------------------------
