@@ -216,6 +216,15 @@ def test_a_dropped_folder_finds_its_source(
     assert entered(page) == {"source": "image-folder", "path": str(pictures)}
     drop(desk, page, texts)
     assert entered(page) == {"source": "text-folder", "path": str(texts)}
+    table = tmp_path / "letters.csv"
+    table.write_text("text\nhello\n", encoding="utf-8")
+    page.choose("image-folder")  # what reads no table gives way to what reads most, not to a table of something
+    drop(desk, page, table)
+    assert entered(page) == {"source": "text-folder", "path": str(table)}
+    page.choose("image-captions")
+    drop(desk, page, table)
+    assert entered(page) == {"source": "image-captions", "path": str(table)}
+    page.choose("image-folder")
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "x.zip").write_bytes(b"PK")
     drop(desk, page, tmp_path / "none")
