@@ -221,6 +221,18 @@ def training_hints(spec: RunSpec) -> TrainingHints:
     return TrainingHints(spec.training.lr_rule, spec.training.base_width)
 
 
+def rate_scales(rule: str, ratio: float) -> tuple[float, float]:
+    """What learning-rate rule ``rule`` multiplies the rate by: of everything else, and of the hidden matrices.
+
+    ``ratio`` is the base width over the model's. ``mup`` (Yang 2022, table 8) scales hidden matrices by it, ``width``
+    all by it, at most doubled; ``fixed`` nothing.
+    """
+    scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
+    if rule not in scales:
+        raise ValueError(f"unknown learning-rate rule {rule!r}")
+    return scales[rule]
+
+
 def build_for(family: Family, spec: RunSpec) -> "torch.nn.Module":
     """The model of a run, freshly initialised from its seed."""
     return family.build(spec.shape, spec.seed, training=training_hints(spec))

@@ -8,7 +8,17 @@ import msgspec
 
 from engine.errors import StudyError
 from engine.families import families
-from engine.families.base import Counts, DataShape, Family, LossOutput, Made, ParamGroup, Shape, TrainingHints
+from engine.families.base import (
+    Counts,
+    DataShape,
+    Family,
+    LossOutput,
+    Made,
+    ParamGroup,
+    Shape,
+    TrainingHints,
+    rate_scales,
+)
 from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, nearest
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
@@ -153,11 +163,7 @@ class Clip(Family):
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""
-        ratio = base_width / self.width(shape)
-        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
-        if rule not in scales:
-            raise ValueError(f"unknown learning-rate rule {rule!r}")
-        rest, hidden = scales[rule]
+        rest, hidden = rate_scales(rule, base_width / self.width(shape))
         matrices: list[nn.Parameter] = []
         ends: list[nn.Parameter] = []
         vectors: list[nn.Parameter] = []

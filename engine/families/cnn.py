@@ -19,6 +19,7 @@ from engine.families.base import (
     ParamGroup,
     Shape,
     TrainingHints,
+    rate_scales,
 )
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
@@ -171,11 +172,7 @@ class Cnn(Family):
 
         A convolution's weights are a matrix (channels out, channels in x kernel).
         """
-        ratio = base_width / self.width(shape)
-        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
-        if rule not in scales:
-            raise ValueError(f"unknown learning-rate rule {rule!r}")
-        rest, hidden = scales[rule]
+        rest, hidden = rate_scales(rule, base_width / self.width(shape))
         matrices = [p for p in model.parameters() if p.ndim == 2]
         return [
             ParamGroup(matrices[1:-1], hidden, decay=True, matrix=True),

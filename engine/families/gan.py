@@ -7,7 +7,17 @@ import msgspec
 
 from engine.errors import StudyError
 from engine.families import families
-from engine.families.base import Counts, DataShape, Family, LossOutput, Made, ParamGroup, Shape, TrainingHints
+from engine.families.base import (
+    Counts,
+    DataShape,
+    Family,
+    LossOutput,
+    Made,
+    ParamGroup,
+    Shape,
+    TrainingHints,
+    rate_scales,
+)
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -138,13 +148,10 @@ class Gan(Family):
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of the convolutions between stages, ``width`` all by min(2, base / width)."""
-        ratio = base_width / self.width(shape)
-        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
-        if rule not in scales:
-            raise ValueError(f"unknown learning-rate rule {rule!r}")
+        scales = rate_scales(rule, base_width / self.width(shape))
         groups = []
         for player, rate in (("generator", 1.0), ("discriminator", float(shape["discriminator_rate"]))):
-            rest, hidden = (rate * scale for scale in scales[rule])
+            rest, hidden = (rate * scale for scale in scales)
             network = model.get_submodule(player)
             weights = {name: p for name, p in network.named_parameters() if p.ndim > 1}
             stages = [p for name, p in weights.items() if name.startswith("stages.")]

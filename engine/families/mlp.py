@@ -16,6 +16,7 @@ from engine.families.base import (
     ParamGroup,
     Shape,
     TrainingHints,
+    rate_scales,
 )
 from engine.i18n import mark, tr
 from engine.study import Scalar, TableSpec
@@ -114,11 +115,7 @@ class Mlp(Family):
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""
-        ratio = base_width / self.width(shape)
-        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
-        if rule not in scales:
-            raise ValueError(f"unknown learning-rate rule {rule!r}")
-        rest, hidden = scales[rule]
+        rest, hidden = rate_scales(rule, base_width / self.width(shape))
         matrices = [p for p in model.parameters() if p.ndim == 2]
         groups = [
             ParamGroup(matrices[1:-1], hidden, decay=True, matrix=True),

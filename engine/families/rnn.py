@@ -18,6 +18,7 @@ from engine.families.base import (
     ParamGroup,
     Shape,
     TrainingHints,
+    rate_scales,
 )
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
@@ -135,11 +136,7 @@ class Rnn(Family):
         from engine.families._recurrent import Recurrent, reads_width
 
         assert isinstance(model, Recurrent)
-        ratio = base_width / self.width(shape)
-        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
-        if rule not in scales:
-            raise ValueError(f"unknown learning-rate rule {rule!r}")
-        rest, hidden = scales[rule]
+        rest, hidden = rate_scales(rule, base_width / self.width(shape))
         cell = dict(model.rnn.named_parameters())
         matrices = [p for name, p in cell.items() if p.ndim == 2 and reads_width(name, model.head is None)]
         taken = {id(p) for p in matrices}

@@ -18,6 +18,7 @@ from engine.families.base import (
     ParamGroup,
     Shape,
     TrainingHints,
+    rate_scales,
 )
 from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, WIDTH_STEPS, default_head_dim, default_layers
 from engine.i18n import mark, tr
@@ -203,11 +204,7 @@ class Vit(Family):
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""
-        ratio = base_width / self.width(shape)
-        scales = {"mup": (1.0, ratio), "width": (min(2.0, ratio),) * 2, "fixed": (1.0, 1.0)}
-        if rule not in scales:
-            raise ValueError(f"unknown learning-rate rule {rule!r}")
-        rest, hidden = scales[rule]
+        rest, hidden = rate_scales(rule, base_width / self.width(shape))
         named = dict(model.named_parameters())
         matrices = [p for name, p in named.items() if name.startswith("blocks.") and p.ndim == 2]
         ends = [p for name, p in named.items() if not name.startswith("blocks.") and p.ndim == 2]

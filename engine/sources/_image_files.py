@@ -1,4 +1,4 @@
-"""The user's images: found with their classes, and each read as pixels of one size with what tells look-alikes."""
+"""The user's images: found with their classes, each read as pixels of one size; what tells if two look alike."""
 
 import hashlib
 import os
