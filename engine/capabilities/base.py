@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from engine.families.base import Family, Shape, TrainingHints
+    from engine.families.base import DataShape, Family, Shape, TrainingHints
     from engine.sources.base import Prepared
 
 
@@ -73,6 +73,10 @@ class Capability(ABC):
     description: ClassVar[str]
     Spec: ClassVar[type[TableSpec]]
     metrics: ClassVar[tuple[Metric, ...]]
+
+    def measures(self, metric: str, data: "DataShape") -> bool:
+        """Whether a metric can be had of data of this shape; True unless overridden."""
+        return any(known.name == metric for known in self.metrics)
 
     @abstractmethod
     def evaluate(self, spec: Any, model: ModelUnderTest, data: "Prepared") -> list[Score]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.capabilities.base import ModelUnderTest
+    from engine.families.base import DataShape
     from engine.sources._captions import Choice
     from engine.sources.base import Batch, Prepared
 
@@ -104,6 +105,10 @@ class ImageText(Capability):
         *_retrieval_metrics("text"),
         *_retrieval_metrics("image"),
     )
+
+    def measures(self, metric: str, data: "DataShape") -> bool:
+        """Names need classes that prompts can be made of."""
+        return super().measures(metric, data) and (data.n_classes > 0 or not metric.startswith(("seen_", "unseen_")))
 
     def evaluate(self, spec: ImageTextSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
         """Nothing where the data are no pairs or the model has not both towers; naming only where classes are known."""

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine.errors import InputError
 from engine.families._clip import END, NORM_EPS, Clip
 from engine.families._vit import Block
+from engine.i18n import tr
 
 PAD = 0
 
@@ -103,11 +105,13 @@ def _both(name: str, module: nn.Linear | nn.LayerNorm, factor: float = 1.0) -> d
 def write_clip(model: Clip, folder: Path) -> None:
     """Write ``config.json``, ``preprocessor_config.json`` and ``model.safetensors`` into ``folder``.
 
-    Raises ``NotImplementedError`` for images that are not square, which transformers has no form for.
+    Raises ``InputError`` for images that are not square, which transformers has no form for.
     """
     shape = model.shape
     if shape["height"] != shape["width"]:
-        raise NotImplementedError("clip of images that are not square")
+        raise InputError(
+            tr("CLIPModel reads square images only; this model's are {w} x {h}.", w=shape["width"], h=shape["height"])
+        )
     folder.mkdir(parents=True, exist_ok=True)
     save_file(clip_weights(model), folder / "model.safetensors", metadata={"format": "pt"})
     side = {"height": int(shape["height"]), "width": int(shape["width"])}

@@ -19,7 +19,7 @@ from engine.families.base import (
     TrainingHints,
     rate_scales,
 )
-from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, nearest
+from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, default_head_dim, nearest
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from engine.sources.base import Prepared
 
-MLP_RATIO = 4.0
+MLP_RATIO = 4
 
 
 class ClipSpec(TableSpec, frozen=True, kw_only=True):
@@ -75,19 +75,6 @@ class ClipSpec(TableSpec, frozen=True, kw_only=True):
         ),
     ] = 128
 
-    # The rest of what ``nearest`` reads is not open.
-    @property
-    def n_heads(self) -> None:
-        return None
-
-    @property
-    def mlp_ratio(self) -> float:
-        return MLP_RATIO
-
-    @property
-    def depth_scaling(self) -> bool:
-        return True
-
 
 @families.register("clip")
 class Clip(Family):
@@ -103,11 +90,11 @@ class Clip(Family):
         """The shape that comes closest to ``size`` in ratio; depth and heads by width are those of ``gpt``."""
         fixed = _fixed(spec, data)
 
-        def whole(dims: Shape) -> dict[str, Scalar]:
-            kept = {key: dims[key] for key in ("d_model", "n_layers", "n_heads", "d_ff")}
-            return fixed | kept | {"d_embed": spec.d_embed or kept["d_model"]}
+        def dimensions(d_model: int, n_layers: int) -> dict[str, Scalar]:
+            heads = {"n_heads": d_model // default_head_dim(d_model), "d_ff": MLP_RATIO * d_model}
+            return fixed | heads | {"d_model": d_model, "n_layers": n_layers, "d_embed": spec.d_embed or d_model}
 
-        return whole(nearest(spec, size, lambda dims: non_embedding(whole(dims)), self.name))
+        return nearest(spec, size, non_embedding, self.name, dimensions)
 
     def counts(self, shape: Shape, context: int) -> Counts:
         """FLOPs are per pair: 6 per weight of a layer and position, 12 t d_model of attention, and the comparison."""

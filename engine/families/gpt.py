@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -133,7 +134,7 @@ class Gpt(Family):
         """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""
         if data.vocab_size < 2:
             raise StudyError(tr("data: the family {family} needs tokens, and this source has none.", family=self.name))
-        best = nearest(spec, size, self.non_embedding, self.name)
+        best = nearest(spec, size, self.non_embedding, self.name, partial(dimensions_of, spec))
         best["rope_theta"] = spec.rope_theta
         return {"vocab_size": data.vocab_size, "context": context} | best
 
@@ -249,13 +250,18 @@ class Gpt(Family):
             write_tokenizer(tokenizer, folder, model.context)
 
 
-class Dial(Protocol):
+class Ladder(Protocol):
     """The fields of a Spec that ``nearest`` reads, by the names of ``GptSpec``."""
 
     @property
     def d_model(self) -> int | None: ...
     @property
     def n_layers(self) -> int | None: ...
+
+
+class Dial(Ladder, Protocol):
+    """Those that ``dimensions`` reads as well."""
+
     @property
     def n_heads(self) -> int | None: ...
     @property
@@ -264,9 +270,19 @@ class Dial(Protocol):
     def depth_scaling(self) -> bool: ...
 
 
-def nearest(spec: Dial, size: int, n_params: Callable[[Shape], int], family: str) -> dict[str, Scalar]:
-    """The dimensions whose ``n_params`` come closest to ``size``; ``StudyError`` where the ratio is over two."""
-    best = min(_candidates(spec, size, n_params), key=lambda dims: abs(math.log(n_params(dims) / size)))
+def nearest(
+    spec: Ladder,
+    size: int,
+    n_params: Callable[[Shape], int],
+    family: str,
+    dimensions: Callable[[int, int], dict[str, Scalar]],
+) -> dict[str, Scalar]:
+    """Of the widths and depths of the ladder, the ``dimensions(d_model, n_layers)`` whose ``n_params`` come closest.
+
+    Raises ``StudyError`` where they are over twice ``size``, or under half of it.
+    """
+    candidates = _candidates(spec, size, n_params, dimensions)
+    best = min(candidates, key=lambda dims: abs(math.log(n_params(dims) / size)))
     n = n_params(best)
     if abs(math.log(n / size)) > math.log(2):
         raise StudyError(
@@ -280,23 +296,28 @@ def nearest(spec: Dial, size: int, n_params: Callable[[Shape], int], family: str
     return best
 
 
-def _candidates(spec: Dial, size: int, n_params: Callable[[Shape], int]) -> Iterator[dict[str, Scalar]]:
+def _candidates(
+    spec: Ladder,
+    size: int,
+    n_params: Callable[[Shape], int],
+    dimensions: Callable[[int, int], dict[str, Scalar]],
+) -> Iterator[dict[str, Scalar]]:
     """The dimensions to choose from, up to a little beyond ``size``: what the spec leaves open varies."""
     if spec.d_model is not None:
         if spec.d_model % 8:
             raise StudyError(tr("model.d_model: expected a multiple of 8, got {d_model}.", d_model=spec.d_model))
         depths = range(1, 513) if spec.n_layers is None else (spec.n_layers,)
-        yield from (_dimensions(spec, spec.d_model, n_layers) for n_layers in depths)
+        yield from (dimensions(spec.d_model, n_layers) for n_layers in depths)
         return
     d_model, beyond = 8, 0
     while d_model <= LARGEST_WIDTH and beyond < 2:
-        dims = _dimensions(spec, d_model, spec.n_layers or default_layers(d_model))
+        dims = dimensions(d_model, spec.n_layers or default_layers(d_model))
         yield dims
         beyond += n_params(dims) > size
         d_model += next(step for limit, step in WIDTH_STEPS if d_model < limit or limit == LARGEST_WIDTH)
 
 
-def _dimensions(spec: Dial, d_model: int, n_layers: int) -> dict[str, Scalar]:
+def dimensions_of(spec: Dial, d_model: int, n_layers: int) -> dict[str, Scalar]:
     """Every dimension that follows from a width and a depth."""
     n_heads = spec.n_heads or d_model // default_head_dim(d_model)
     if d_model % (2 * n_heads):

@@ -1,6 +1,7 @@
 """Encoder-decoder Transformers of the T5 kind for pairs of texts, built at any size from one dial."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from engine.families.base import (
     TrainingHints,
     rate_scales,
 )
-from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, nearest
+from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, dimensions_of, nearest
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -111,7 +112,7 @@ class Seq2Seq(Family):
         """The shape that comes closest to ``size`` in ratio; widths and depths are those of ``gpt``."""
         if data.vocab_size < 5 or len(data.sample_shape) != 2:
             raise StudyError(tr("data: the family seq2seq needs pairs of texts, and this source has none."))
-        best = nearest(spec, size, non_embedding, self.name)
+        best = nearest(spec, size, non_embedding, self.name, partial(dimensions_of, spec))
         best["label_smoothing"] = spec.label_smoothing
         lengths: dict[str, Scalar] = {"source_length": data.sample_shape[0], "target_length": data.sample_shape[1]}
         return {"vocab_size": data.vocab_size} | lengths | best

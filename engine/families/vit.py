@@ -1,7 +1,8 @@
 """Vision Transformers: classifiers of images as sequences of patches, built at any size from one dial."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from engine.families.base import (
     TrainingHints,
     rate_scales,
 )
-from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, WIDTH_STEPS, default_head_dim, default_layers
+from engine.families.gpt import BASE_HEAD_DIM, BASE_LAYERS, LARGEST_WIDTH, default_head_dim, nearest
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar, TableSpec
 
@@ -128,16 +129,7 @@ class Vit(Family):
         n_inputs, height, width = data.sample_shape
         fixed: dict[str, Scalar] = {"n_inputs": n_inputs, "height": height, "width": width, "n_outputs": data.n_classes}
         fixed["patch"] = _patch(spec, height, width)
-        best = min(_candidates(spec, fixed, size), key=lambda shape: abs(math.log(non_embedding(shape) / size)))
-        n = non_embedding(best)
-        if abs(math.log(n / size)) > math.log(2):
-            raise StudyError(
-                tr(
-                    "ladder.sizes: no vit with these settings has about {size:,} parameters; the nearest has {n:,}.",
-                    size=size,
-                    n=n,
-                )
-            )
+        best = nearest(spec, size, non_embedding, self.name, partial(_dims, spec, fixed))
         if int(best["d_model"]) % int(best["n_heads"]):
             raise StudyError(
                 tr(
@@ -262,22 +254,6 @@ def _patch(spec: VitSpec, height: int, width: int) -> int:
             )
         )
     return spec.patch
-
-
-def _candidates(spec: VitSpec, fixed: Mapping[str, Scalar], size: int) -> Iterator[dict[str, Scalar]]:
-    """Shapes to choose from: what the spec leaves open varies, up to just beyond the size."""
-    if spec.d_model is not None:
-        if spec.d_model % 8:
-            raise StudyError(tr("model.d_model: expected a multiple of 8, got {d_model}.", d_model=spec.d_model))
-        depths = range(1, 513) if spec.n_layers is None else (spec.n_layers,)
-        yield from (_dims(spec, fixed, spec.d_model, n_layers) for n_layers in depths)
-        return
-    d_model, beyond = 8, 0
-    while d_model <= LARGEST_WIDTH and beyond < 2:
-        shape = _dims(spec, fixed, d_model, spec.n_layers or default_layers(d_model))
-        yield shape
-        beyond += non_embedding(shape) > size
-        d_model += next(step for limit, step in WIDTH_STEPS if d_model < limit or limit == LARGEST_WIDTH)
 
 
 def _dims(spec: VitSpec, fixed: Mapping[str, Scalar], d_model: int, n_layers: int) -> dict[str, Scalar]:

@@ -85,14 +85,15 @@ def comparison(
 def comparable(reader: Reader, study_id: str, capability: str, metric: str) -> list[str]:
     """Other studies on which the same was measured, and whose losses are in the same unit."""
     names = LOSSES if (capability, metric) in LOSSES else ((capability, metric),)
-    unit = loss_unit(reader.runs(study_id)) if names is LOSSES else ""
-    found = []
-    for study in reader.studies():
-        rows = reader.evaluations(study.id, final_only=True) if study.id != study_id else []
-        measured = any((row.capability, row.metric) in names for row in rows)
-        if measured and (names is not LOSSES or loss_unit(reader.runs(study.id)) == unit != ""):
-            found.append(study.id)
-    return found
+    measured = {study for name in names for study in reader.studies_measured(*name)} - {study_id}
+    shown = [study.id for study in reader.studies() if study.id in measured]
+    if names is not LOSSES:
+        return shown
+    units: dict[str, set[str]] = {}
+    for run in reader.a_run_of_each_family():
+        units.setdefault(run.study_id, set()).add(loss_unit([run]))
+    mine = units.get(study_id, set())
+    return [study for study in shown if units.get(study) == mine and len(mine) == 1 and mine != {""}]
 
 
 def _scores(reader: Reader, study_id: str, capability: str, metric: str) -> list[EvaluationRow]:

@@ -216,6 +216,7 @@ class Scenes(Source):
         return DataShape(
             "captions",
             vocab_size=len(drawing.WORDS),
+            n_classes=_N_SHAPES * _N_COLOURS,
             sample_shape=(3, drawing.SIDE, drawing.SIDE),
             fixed_context=1,
             caption_length=drawing.CAPTION_LENGTH,

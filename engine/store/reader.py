@@ -113,6 +113,12 @@ class Reader:
             " ORDER BY position, run.id",
         )
 
+    def a_run_of_each_family(self) -> list[RunRow]:
+        """The first run of each family in each study: what tells units and shapes without reading them all."""
+        return self._rows(
+            RunRow, "SELECT * FROM run WHERE id IN (SELECT min(id) FROM run GROUP BY study_id, family) ORDER BY id"
+        )
+
     def run(self, run_id: int) -> RunRow:
         """One run."""
         found = self._rows(RunRow, "SELECT * FROM run WHERE id = ?", run_id)
@@ -192,6 +198,16 @@ class Reader:
     def forecasts(self, study_id: str | None = None) -> list[ForecastRow]:
         """Locked forecasts of a study, or of the whole home, oldest first."""
         return self._rows(ForecastRow, "SELECT * FROM forecast WHERE ?1 IS NULL OR study_id = ?1 ORDER BY id", study_id)
+
+    def studies_measured(self, capability: str, metric: str) -> list[str]:
+        """Studies with a final score of a metric, by id."""
+        rows = self._all(
+            "SELECT DISTINCT study_id FROM evaluation JOIN run ON run.id = run_id"
+            " WHERE capability = ? AND metric = ? AND evaluation.step IS NULL ORDER BY study_id",
+            capability,
+            metric,
+        )
+        return [row["study_id"] for row in rows]
 
     def samples(self, run_id: int) -> list[SampleRow]:
         """What the model made while training, oldest first."""

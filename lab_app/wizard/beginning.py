@@ -6,7 +6,7 @@ from engine.families import families
 from engine.families.base import DataShape
 from engine.i18n import tr
 from engine.sources import sources
-from engine.study import StudySpec, TrainingSpec, builtin_studies, convert, load_study, to_toml_table
+from engine.study import Headline, StudySpec, TrainingSpec, builtin_studies, convert, load_study, to_toml_table
 from lab_app.wizard.base import BLANK, Table
 
 KEPT = ("model", "ladder", "training", "execution", "headline", "capabilities")
@@ -37,12 +37,20 @@ def table_for(data: Table) -> Table:
     if source.name in capabilities and not any(use["name"] == source.name for use in measured):
         measured.append({"name": source.name})
     table["capabilities"] = measured
-    if table.get("headline", {}).get("capability") not in {use["name"] for use in measured}:
-        table.pop("headline", None)
+    headline = table.pop("headline", {})
+    if headline.get("capability") in {use["name"] for use in measured}:
+        table["headline"] = headline | {"metric": _measured(headline, shape)}
     if shape.min_context:
         table["training"] = {**table["training"], "context": shape.min_context}
     table["ladder"] = {**table["ladder"], "sizes": _sizes(table, shape)}
     return table
+
+
+def _measured(headline: Table, shape: DataShape) -> str:
+    """The headline's metric, or the first that its capability can measure on such data."""
+    capability, wanted = capabilities[headline["capability"]], headline.get("metric", Headline().metric)
+    found = [metric.name for metric in capability.metrics if capability.measures(metric.name, shape)]
+    return wanted if wanted in found or not found else found[0]
 
 
 def _sizes(table: Table, shape: DataShape) -> list[int]:
@@ -96,7 +104,8 @@ def _special(study: StudySpec, shape: DataShape) -> int:
 
 
 def _kind(shape: DataShape) -> tuple[object, ...]:
-    return shape.modality, bool(shape.n_classes), bool(shape.n_outputs), shape.min_context > 0
+    named = shape.modality == "captions" or bool(shape.n_classes)  # captions serve with and without classes
+    return shape.modality, named, bool(shape.n_outputs), shape.min_context > 0
 
 
 def _family(shape: DataShape) -> str:

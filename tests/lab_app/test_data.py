@@ -201,6 +201,14 @@ def test_sizes_that_cannot_be_met_give_way(pictures: Path) -> None:
     assert len({run.n_params for run in expand(study)}) >= 3
 
 
+def test_the_headline_is_one_that_the_data_can_be_measured_by() -> None:
+    """Captions of one's own name no classes, so that naming in words cannot be what the study is about."""
+    own = table_for({"source": "image-captions", "path": "/nowhere"})
+    assert own["model"]["family"] == "clip" and own["headline"] == {"capability": "image-text", "metric": "text_r1"}
+    assert table_for({"source": "scenes"})["headline"]["metric"] == "unseen_accuracy"
+    assert table_for({"source": "digits"})["headline"]["metric"] == "nll"
+
+
 def drop(desk: Desk, page: DataPage, path: Path) -> None:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path))])

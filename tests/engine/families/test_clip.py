@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.errors import StudyError
+from engine.errors import InputError, StudyError
 from engine.families import families
 from engine.families._clip import Clip, contrastive
 from engine.families._vit import Block
@@ -196,7 +196,7 @@ def test_transformers_loads_what_it_exports_with_equal_logits(training: Training
 
 def test_images_that_are_not_square_are_not_exported(tmp_path: Path) -> None:
     shape = {**shape_of(5_000), "height": 16}
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(InputError, match="square images only"):
         CLIP.export_hf(CLIP.build(shape, 0), shape, tmp_path, None)
 
 
