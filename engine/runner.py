@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from engine.control import RunControl
 from engine.errors import InputError, KnownError, ResourceError
 from engine.events import Command, Event, Facts, RunState, StateChanged
 from engine.expand import expand
@@ -21,6 +22,7 @@ from engine.grouping import outcomes, partners
 from engine.i18n import tr
 from engine.livefeed import LiveFeed
 from engine.machine import Machine
+from engine.parents import Parents
 from engine.store import mutations
 from engine.study import RunSpec, StudySpec, study_id
 from engine.task import Outcome, RunOne, Task
@@ -48,28 +50,6 @@ WAITING = frozenset({S.QUEUED, S.RUNNING, S.PAUSED})
 
 OnDone = Callable[[str], object]
 Holds = Callable[[str, RunSpec], bool]
-
-
-class RunControl:
-    """What the runner asks of one run; implements ``engine.events.Control``."""
-
-    def __init__(self) -> None:
-        self._command = Command.GO
-        self._changed = threading.Condition()
-
-    def poll(self) -> Command:
-        return self._command
-
-    def wait(self, seconds: float) -> Command:
-        with self._changed:
-            self._changed.wait_for(lambda: self._command is not Command.PAUSE, seconds)
-        return self._command
-
-    def ask(self, command: Command) -> None:
-        with self._changed:
-            if self._command not in (Command.STOP, Command.CANCEL):  # leaving is final
-                self._command = command
-            self._changed.notify_all()
 
 
 class _Tee:
@@ -121,6 +101,7 @@ class Runner:
         self._idle: dict[str, list[Executor]] = {}
         self._slots: dict[int, threading.Thread] = {}
         self._group: dict[int, tuple[int, ...]] = {}  # a run that is active -> all that are trained with it
+        self._parents = Parents(store)
         self._apart: set[int] = set()  # runs that gain nothing by being trained together
         self._leaving: set[int] = set()  # cancelled out of a group, which stops first
         self._feeds: list[LiveFeed] = []
@@ -344,7 +325,8 @@ class Runner:
                     return
                 between = self._between_acts()
                 if between is None:
-                    ready = next((run_id for run_id in self._queue if not self._is_held(run_id)), None)
+                    self._leave_orphans()
+                    ready = next((run_id for run_id in self._queue if self._can_start(run_id)), None)
                     if ready is not None and len(self._slots) < self._limit(self._spec(ready)):
                         self._queue.remove(ready)
                         self._begin(ready)
@@ -352,6 +334,22 @@ class Runner:
                         self._changed.wait(1.0)
                     continue
             self._open_act(between)
+
+    def _can_start(self, run_id: int) -> bool:
+        return not self._is_held(run_id) and self._parent_state(run_id) is S.FINISHED
+
+    def _parent_state(self, run_id: int) -> RunState | None:
+        """The state of the run that this one builds on; finished where it builds on none, None where it is not here."""
+        parent = self._parents.id_of(run_id, self._studies[run_id], self._spec(run_id))
+        return S.FINISHED if parent == run_id else None if parent is None else self._known(parent)
+
+    def _leave_orphans(self) -> None:
+        """Runs whose parent will not finish by itself leave the queue with the reason, to be resumed after it."""
+        for run_id in [i for i in self._queue if self._parent_state(i) not in (S.FINISHED, *WAITING)]:
+            self._queue.remove(run_id)
+            self._enter(
+                run_id, S.INTERRUPTED, Outcome(run_id, S.INTERRUPTED, *self._parents.missing(self._spec(run_id)))
+            )
 
     def _is_held(self, run_id: int) -> bool:
         return self._holds is not None and self._holds(self._studies[run_id], self._spec(run_id))
@@ -408,7 +406,8 @@ class Runner:
         slot.start()
 
     def _task(self, run_id: int, spec: RunSpec) -> Task:
-        return Task(run_id, spec, self.store.home / "artifacts" / str(run_id), self.store.home / "cache")
+        parent = self._parents.parent(run_id, self._studies[run_id], self._spec(run_id))
+        return Task(run_id, spec, self.store.run_folder(run_id), self.store.home / "cache", parent=parent)
 
     def _slot(self, task: Task, control: RunControl) -> None:
         run_id = task.run_id

@@ -227,6 +227,8 @@ class RunSpec(Strict, frozen=True, kw_only=True):
     training: ResolvedTraining
     capabilities: tuple[CapabilityUse, ...] = ()
     execution: ExecutionSpec = ExecutionSpec()
+    parent: str | msgspec.UnsetType = msgspec.UNSET
+    """``spec_hash`` of the run it builds on, which must finish first: what it compresses, or its teacher."""
 
     @property
     def label(self) -> str:

@@ -9,6 +9,14 @@ from engine.study import RunSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """The finished run that another builds on: what it was, and the folder that holds its weights."""
+
+    spec: RunSpec
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """All that a worker needs. ``folder`` is the run's own (checkpoints); ``cache`` is shared (prepared data)."""
 
@@ -18,6 +26,8 @@ class Task:
     cache: Path
     partners: tuple["Task", ...] = ()
     """Runs that differ from this one in seed and peak learning rate only and may be trained with it as one stack."""
+    parent: Parent | None = None
+    """Of a run whose spec names one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,16 @@ class Reader:
         """The run, resolved and frozen, as it was queued."""
         return msgspec.json.decode(self.run(run_id).spec_json, type=RunSpec)
 
+    def run_of_hash(self, digest: str, study_id: str = "") -> RunRow | None:
+        """The run with this hash of its spec: that of ``study_id`` before others, a finished one before others."""
+        found = self._rows(
+            RunRow,
+            "SELECT * FROM run WHERE spec_hash = ? ORDER BY study_id <> ?, state <> 'finished', id LIMIT 1",
+            digest,
+            study_id,
+        )
+        return found[0] if found else None
+
     def metric_keys(self, run_id: int) -> list[str]:
         """Names of the metrics that a run has, by name."""
         # One seek per name instead of a walk over the run's rows.
