@@ -1,12 +1,12 @@
 """From documents to prepared data: stage, find duplicates, split, tokenise, write, cached by what went in.
 
-Documents are staged in a file, so memory holds a few hundred bytes per document whatever the size of the text.
+Documents are staged in a file, so memory holds some hundred bytes per document whatever the size of the text.
 """
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,36 +37,120 @@ UNLABELLED = "–"
 PIECE = 65_536
 """Longer documents are cut into pieces of at most this many bytes."""
 _ENCODE_BYTES = 2**20
+_LATEST = 65_536
 
 Documents = Callable[[Skipped], Iterable[Document]]
 """Yields the documents of a source and records what it had to skip."""
 
 
-@dataclass(slots=True)
-class _Staged:
-    """Documents lying one after another in ``file``; arrays are over documents."""
+class _Seen:
+    """A set of 64-bit keys in 8 bytes each: the latest in a set, the others in one sorted array."""
 
-    file: Path
-    ends: list[int] = field(default_factory=list)
-    order_keys: list[int] = field(default_factory=list)
-    origins: list[int] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    signatures: list[_minhash.Signatures] = field(default_factory=list)
-    exact_duplicates: int = 0
+    def __init__(self) -> None:
+        self._latest: set[int] = set()
+        self._sorted = np.empty(0, np.uint64)
+
+    def add(self, key: int) -> bool:
+        """Take the key in; False where it was there. Two texts share one with a chance of 3e-6 in ten million."""
+        place = int(np.searchsorted(self._sorted, np.uint64(key)))
+        if key in self._latest or (place < len(self._sorted) and int(self._sorted[place]) == key):
+            return False
+        self._latest.add(key)
+        if len(self._latest) >= _LATEST:
+            latest = np.fromiter(self._latest, np.uint64, len(self._latest))
+            self._sorted = np.sort(np.concatenate([self._sorted, latest]))
+            self._latest.clear()
+        return True
+
+
+class _Staged:
+    """Distinct documents, one after another in a file, and their signatures in another; arrays are over documents."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self._signed = folder / "staged.bin", folder / "signatures.bin"
+        self._ends, self._keys, self._origins, self._labels = array("q"), array("Q"), array("q"), array("i")
+        self._names: dict[str, int] = {}
+        self.exact_duplicates = 0
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def fill(self, documents: Iterable[Document], expected_bytes: int, on_progress: OnProgress) -> None:
+        """Write every distinct piece of the documents and sign it."""
+        seen = _Seen()
+        end, origin, n_origins, told = 0, None, -1, 0
+        with self.file.open("wb") as texts, self._signed.open("wb") as signatures:
+            for document in documents:
+                if document.origin != origin:
+                    origin, n_origins = document.origin, n_origins + 1
+                for piece in cut(clean(document.text), PIECE):
+                    if not piece.strip():
+                        continue
+                    key = int.from_bytes(hashlib.sha256(piece).digest()[:8], "little")
+                    if not seen.add(key):
+                        self.exact_duplicates += 1
+                        continue
+                    texts.write(piece)
+                    signatures.write(_minhash.signature(piece).tobytes())
+                    end += len(piece)
+                    self._ends.append(end)
+                    self._keys.append(key)
+                    self._origins.append(n_origins)
+                    self._labels.append(self._names.setdefault(document.label, len(self._names)))
+                if end - told > _ENCODE_BYTES:
+                    told = end
+                    on_progress(mark("reading"), min(1.0, end / max(1, expected_bytes)))
+        on_progress(mark("reading"), 1.0)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each document, (n,)."""
-        ends = np.asarray([0, *self.ends], np.int64)
-        return ends[1:] - ends[:-1]
+        return np.diff(np.frombuffer(self._ends, np.int64), prepend=0)
+
+    @property
+    def order_keys(self) -> NDArray[np.uint64]:
+        """A hash of each text, (n,)."""
+        return np.frombuffer(self._keys, np.uint64)
+
+    @property
+    def origins(self) -> NDArray[np.int64]:
+        """Number of the file each came from, (n,)."""
+        return np.frombuffer(self._origins, np.int64)
+
+    @property
+    def labels(self) -> "_Labels":
+        """The class of each, empty where it has none."""
+        return _Labels(tuple(self._names), self._labels)
+
+    def signatures(self) -> _minhash.Signatures:
+        """Left on the disk and mapped: at 256 bytes a document they would be the most of the memory."""
+        return np.memmap(self._signed, np.uint32, "r").reshape(-1, _minhash.N_BINS)
 
     def texts(self, mask: NDArray[np.bool_]) -> Iterator[bytes]:
         """The documents where ``mask`` holds, in order."""
         sizes = self.sizes
         with self.file.open("rb") as stream:
             for index in np.flatnonzero(mask):
-                stream.seek(self.ends[index] - int(sizes[index]))
+                stream.seek(self._ends[index] - int(sizes[index]))
                 yield stream.read(int(sizes[index]))
+
+    def remove(self) -> None:
+        """Delete both files."""
+        self.file.unlink()
+        self._signed.unlink()
+
+
+class _Labels(Sequence[str]):
+    """Class names by document, held as numbers."""
+
+    def __init__(self, names: tuple[str, ...], codes: "array[int]") -> None:
+        self._names, self._codes = names, codes
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._names[self._codes[index]]
 
 
 def cache_key(name: str, version: int, spec: TextSpec, files: Iterable[tuple[str, int, int]]) -> str:
@@ -98,14 +182,13 @@ def prepare(
 
 def _make(spec: TextSpec, documents: Documents, expected_bytes: int, folder: Path, on_progress: OnProgress) -> None:
     skipped = Skipped()
-    staged = _stage(documents(skipped), expected_bytes, folder / "staged.bin", on_progress)
-    if not staged.ends:
+    staged = _Staged(folder)
+    staged.fill(documents(skipped), expected_bytes, on_progress)
+    if not len(staged):
         why = f" ({skipped.listed[0][0]}: {skipped.listed[0][1]})" if skipped.listed else ""
         raise InputError(tr("there is no text in the data{why}.", why=why))
     on_progress(mark("finding duplicates"), 0.0)
-    order_keys = np.asarray(staged.order_keys, np.uint64)
-    origins = np.asarray(staged.origins, np.int64)
-    parts = _split.split(np.stack(staged.signatures), staged.sizes, order_keys, origins, spec.validation_fraction)
+    parts = _split.split(staged.signatures(), staged.sizes, staged.order_keys, staged.origins, spec.validation_fraction)
     on_progress(mark("finding duplicates"), 1.0)
     if spec.tokenizer == "bytes":
         _tokenizers.write_byte_tokenizer(folder / TOKENIZER_FILE)
@@ -123,7 +206,7 @@ def _make(spec: TextSpec, documents: Documents, expected_bytes: int, folder: Pat
         on_progress(mark("writing tokens"), begun)
         lengths.append(_write(staged.texts(mask), tokenizer, dtype, folder / name, seen, total, on_progress))
         counts.append(int(lengths[-1].sum()))
-    _labelled.write(folder / LABELS_FILE, staged.labels, origins, (parts.train, parts.validation), lengths)
+    _labelled.write(folder / LABELS_FILE, staged.labels, staged.origins, (parts.train, parts.validation), lengths)
     on_progress(mark("writing tokens"), 1.0)
     report = _report(staged, parts, skipped, spec.labelled)
     meta = Meta(
@@ -137,39 +220,8 @@ def _make(spec: TextSpec, documents: Documents, expected_bytes: int, folder: Pat
         bytes_per_token=(report.bytes_validation + report.n_validation) / counts[1],
         report=report,
     )
-    staged.file.unlink()
+    staged.remove()
     (folder / META_FILE).write_bytes(msgspec.json.encode(meta))
-
-
-def _stage(documents: Iterable[Document], expected_bytes: int, file: Path, on_progress: OnProgress) -> _Staged:
-    """Write every distinct document to ``file`` and sign it."""
-    staged = _Staged(file)
-    digests: set[bytes] = set()
-    end, origin, n_origins, told = 0, None, -1, 0
-    with file.open("wb") as stream:
-        for document in documents:
-            if document.origin != origin:
-                origin, n_origins = document.origin, n_origins + 1
-            for piece in cut(clean(document.text), PIECE):
-                if not piece.strip():
-                    continue
-                digest = hashlib.sha256(piece).digest()
-                if digest[:16] in digests:
-                    staged.exact_duplicates += 1
-                    continue
-                digests.add(digest[:16])
-                stream.write(piece)
-                end += len(piece)
-                staged.ends.append(end)
-                staged.order_keys.append(int.from_bytes(digest[:8], "little"))
-                staged.origins.append(n_origins)
-                staged.labels.append(document.label)
-                staged.signatures.append(_minhash.signature(piece))
-            if end - told > _ENCODE_BYTES:
-                told = end
-                on_progress(mark("reading"), min(1.0, end / max(1, expected_bytes)))
-    on_progress(mark("reading"), 1.0)
-    return staged
 
 
 def clean(text: bytes) -> bytes:
@@ -187,7 +239,7 @@ def _write(
     on_progress: OnProgress,
 ) -> NDArray[np.int64]:
     """Write the ids of ``texts``, a separator after each, into ``file``; returns how many each text took."""
-    lengths: list[int] = []
+    lengths = array("q")
     done = 0
     with file.open("wb") as stream:
         for batch in _batches(texts):
@@ -203,7 +255,7 @@ def _write(
             if file.name == TRAIN_FILE:
                 on_progress(mark("writing tokens"), 0.9 * done / total)
     seen.update(sum(lengths).to_bytes(8, "little"))
-    return np.asarray(lengths, np.int64)
+    return np.frombuffer(lengths, np.int64)
 
 
 def _batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
