@@ -112,10 +112,14 @@ class MainWindow(QMainWindow):
         docks["queue"].raise_()
         self.setCorner(Qt.Corner.BottomLeftCorner, LEFT)
         self.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
-        self.resizeDocks([docks["studies"], docks["inspector"]], [236, 252], Qt.Orientation.Horizontal)
-        self.resizeDocks([docks["inspector"], docks["hardware"]], [420, 230], Qt.Orientation.Vertical)
-        self.resizeDocks([docks["queue"]], [140], Qt.Orientation.Vertical)
         return docks
+
+    def _size_docks(self) -> None:
+        """Sizes of the panels at first; Qt heeds them only once the window has its own."""
+        docks = self.docks
+        self.resizeDocks([docks["studies"], docks["inspector"]], [244, 260], Qt.Orientation.Horizontal)
+        self.resizeDocks([docks["inspector"], docks["hardware"]], [420, 230], Qt.Orientation.Vertical)
+        self.resizeDocks([docks["queue"]], [120], Qt.Orientation.Vertical)
 
     def _make_menus(self) -> None:
         table, language, theme = self.actions_table, self.context.language, self.context.theme
@@ -224,10 +228,11 @@ class MainWindow(QMainWindow):
 
     def _restore(self) -> None:
         settings = self.context.settings
-        self._first_layout = self.saveState(LAYOUT_VERSION)
         if not self.restoreGeometry(settings.data("window/geometry")):
             room = QGuiApplication.primaryScreen().availableGeometry()
             self.resize(min(1440, round(room.width() * 0.95)), min(900, round(room.height() * 0.95)))
+        self._size_docks()
+        self._first_layout = self.saveState(LAYOUT_VERSION)
         self.restoreState(settings.data("window/state"), LAYOUT_VERSION)
         self.context.selection.choose_study(settings.text("last/study"))
         page = settings.text("last/page", "home")

@@ -77,6 +77,8 @@ def _kinds(capability: str, rows: Sequence["EvaluationRow"]) -> Mapping[str, "Ki
     """What the capability says of metrics whose names do not tell."""
     if capability not in capabilities:
         return {}
+    if not capabilities[capability].scores_items:  # each is judged as it is: none is the threshold of another
+        return dict.fromkeys((row.metric for row in rows), "continuous")
     declared = {known.name: known.kind for known in capabilities[capability].metrics}
     return {
         row.metric: declared[row.metric] for row in rows if row.metric in declared and kind_of(row.metric) == "unknown"

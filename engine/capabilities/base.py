@@ -73,6 +73,8 @@ class Capability(ABC):
     description: ClassVar[str]
     Spec: ClassVar[type[TableSpec]]
     metrics: ClassVar[tuple[Metric, ...]]
+    scores_items: ClassVar[bool] = True
+    """Whether its metrics score the same items one by one: only then can one of them make another look sudden."""
 
     def measures(self, metric: str, data: "DataShape") -> bool:
         """Whether a metric can be had of data of this shape; True unless overridden."""

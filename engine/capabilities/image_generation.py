@@ -80,6 +80,7 @@ class ImageGeneration(Capability):
     title = mark("Generating images")
     description = mark("Make images that a classifier's features cannot tell from held-out real ones, of every class.")
     Spec = ImageGenerationSpec
+    scores_items = False
     metrics = (
         Metric("frechet_distance", mark("Fréchet distance"), False, "continuous", mark("variances of real images")),
         Metric("precision", mark("Precision of generated images"), True, "threshold"),

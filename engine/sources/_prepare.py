@@ -105,7 +105,8 @@ class _Staged:
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each document, (n,)."""
-        return np.diff(np.frombuffer(self._ends, np.int64), prepend=0)
+        ends = np.concatenate([np.zeros(1, np.int64), np.frombuffer(self._ends, np.int64)])
+        return ends[1:] - ends[:-1]
 
     @property
     def order_keys(self) -> NDArray[np.uint64]:

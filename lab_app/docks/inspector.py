@@ -193,7 +193,8 @@ def _tree() -> QTreeWidget:
     tree.setAlternatingRowColors(True)
     tree.setUniformRowHeights(True)
     tree.setIndentation(12)
-    tree.setColumnWidth(0, 150)
+    tree.setColumnWidth(0, 128)
+    tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     tree.setTextElideMode(Qt.TextElideMode.ElideRight)
     return tree
 

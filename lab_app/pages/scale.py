@@ -24,9 +24,12 @@ from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
     from engine.figures.model import Figure
+    from engine.store import Reader
     from engine.store.rows import EvaluationRow
 
 LOSS = ("language-modelling", "loss")
+VALIDATION_LOSS = ("validation", "loss")
+"""What families that are no language models record: ``LOSS`` shows it too."""
 FIGURE = "figure"
 """In place of a capability: what is chosen is a figure of the whole study."""
 CONVENTIONS = {"non-embedding": mark("without embeddings"), "all": mark("all parameters")}
@@ -42,6 +45,7 @@ class Shown:
     """What one read of the store gave."""
 
     def __init__(self) -> None:
+        self.metric = LOSS
         self.figure: Figure | None = None
         self.residuals: Figure | None = None
         self.law: dict[str, Any] | None = None
@@ -63,6 +67,8 @@ class ScalePage(Page):
     def __init__(self, context: Context, catalog: Catalog) -> None:
         super().__init__(context, catalog)
         self.metric: tuple[str, str] = LOSS
+        self._follows = True
+        """Nothing was chosen for this study yet: its headline is shown, as soon as there is one."""
         self.convention = context.settings.text("scale/convention", "non-embedding")
         self.shown = Shown()
         self.others: tuple[str, ...] = ()
@@ -92,7 +98,7 @@ class ScalePage(Page):
 
     def show_metric(self, capability: str, metric: str) -> None:
         """Show a metric of a capability."""
-        self._wants_capability = False
+        self._wants_capability = self._follows = False
         self.metric = (capability, metric)
         self.others = () if capability == FIGURE else self.others
         self.rebuild()
@@ -111,12 +117,13 @@ class ScalePage(Page):
 
     def rebuild(self) -> None:
         """Read the store and draw again."""
-        study, metric, convention = self.context.selection.study, self.metric, self.convention
-        beside, reader = self.others, self.context.reader()
+        study, chosen, convention = self.context.selection.study, self.metric, self.convention
+        beside, follows, reader = self.others, self._follows, self.context.reader()
 
         def work() -> Shown:
             shown = Shown()
             shown.choices = _choices(reader.evaluations(study, final_only=True))
+            shown.metric = metric = _headline(reader, study, shown.choices) if follows else chosen
             shown.more = available(reader, study)
             shown.comparable = comparable(reader, study, *metric)
             shown.others = tuple(other for other in beside if other in shown.comparable)
@@ -199,8 +206,8 @@ class ScalePage(Page):
         self.context.language.changed.connect(self._retranslate)
 
     def _other_study(self) -> None:
-        if self.metric[0] == FIGURE:
-            self.metric = LOSS
+        if self.metric[0] == FIGURE or self.metric == LOSS:
+            self._follows = True
         self.others = ()
         self._soon.start()
 
@@ -214,7 +221,7 @@ class ScalePage(Page):
         if wanted and self.metric[0] == LOSS[0] and other:
             self.show_metric(*other[0])
             return
-        self.shown, self.others = shown, shown.others
+        self.shown, self.others, self.metric = shown, shown.others, shown.metric
         study = self.catalog.study(self.context.selection.study)
         self.heading.setText(words.study_title(study) if study is not None else tr("No study chosen"))
         self._show_choices()
@@ -247,7 +254,8 @@ class ScalePage(Page):
     def _show_choices(self) -> None:
         self.metric_box.clear()
         for capability, metric in [LOSS, *(c for c in self.shown.choices if c != LOSS)]:
-            self.metric_box.addItem(metric_title(capability, metric), f"{capability}/{metric}")
+            title = tr("Validation loss") if (capability, metric) == LOSS else metric_title(capability, metric)
+            self.metric_box.addItem(title, f"{capability}/{metric}")
         if self.shown.more:
             self.metric_box.insertSeparator(self.metric_box.count())
         for name in self.shown.more:
@@ -355,8 +363,16 @@ def _figure(metric: tuple[str, str], convention: str, others: tuple[str, ...]) -
     return ("loss-vs-params" if metric == LOSS else "capability-vs-params"), options
 
 
+def _headline(reader: "Reader", study: str, choices: list[tuple[str, str]]) -> tuple[str, str]:
+    """What the study is about where it has been measured, else the loss."""
+    headline = reader.study_spec(study).headline
+    found = (headline.capability, headline.metric)
+    return found if found in choices else LOSS
+
+
 def _choices(rows: "list[EvaluationRow]") -> list[tuple[str, str]]:
-    return list(dict.fromkeys((r.capability, r.metric) for r in sorted(rows, key=lambda r: (r.capability, r.metric))))
+    found = sorted({(r.capability, r.metric) for r in rows})
+    return [choice for choice in found if choice != VALIDATION_LOSS]
 
 
 def _cell(value: object) -> str:

@@ -39,3 +39,19 @@ def test_a_study_that_was_not_measured_so_is_left_out(desk: Desk) -> None:
     desk.context.selection.choose_study(other)
     desk.until(lambda: scale.shown.law is not None)
     assert scale.others == () and scale.metric == LOSS
+
+
+def test_a_study_opens_with_its_headline_and_a_choice_is_kept(desk: Desk) -> None:
+    about = {"capability": "word-completion", "metric": "exact_match"}
+    desk.finish(small_study(name="words", title="Words", headline=about))
+    desk.settle()
+    scale = desk.scale
+    scale.rebuild()
+    desk.settle()
+    assert scale.metric == ("word-completion", "exact_match")
+    titles = [scale.metric_box.itemText(i) for i in range(scale.metric_box.count())]
+    assert titles[0] == "Validation loss" and len(set(titles)) == len(titles)
+    scale.show_metric(*LOSS)
+    scale.rebuild()
+    desk.settle()
+    assert scale.metric == LOSS and scale.figure_name == "loss-vs-params"

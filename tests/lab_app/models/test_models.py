@@ -103,7 +103,7 @@ def test_every_role_of_every_cell_answers(model: StudiesModel) -> None:
         return cells
 
     assert walk(QModelIndex()) == 2 * 3 + 8 * 3
-    assert [model.headerData(i, Qt.Orientation.Horizontal) for i in range(3)] == ["Study", "State or loss", ""]
+    assert [model.headerData(i, Qt.Orientation.Horizontal) for i in range(3)] == ["Study", "State", ""]
 
 
 def test_the_tree_follows_new_studies(model: StudiesModel, catalog: Catalog, store: Store) -> None:
