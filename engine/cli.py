@@ -5,13 +5,11 @@ With ``--json`` one JSON document goes to standard output; progress and errors g
 """
 
 import importlib.metadata
-import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,17 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli_emergence import emergence
+from engine.cli_export import export_app
 from engine.cli_fit import fit
 from engine.cli_forecast import advise, forecast_app
 from engine.cli_import import import_results
-from engine.errors import InputError, KnownError, ResourceError
+from engine.cli_shared import Home, Json, Set, StudyId, print_document, reading
+from engine.errors import InputError, KnownError
 from engine.events import RunState
 from engine.i18n import language, set_language, system_language, tr
-from engine.study import StudySpec, builtin_studies, load_study, refuse_imported, to_toml_table
+from engine.study import StudySpec, builtin_studies, load_study
 
 if TYPE_CHECKING:
     from engine.lab import Lab
-    from engine.store import Reader
 
 app = typer.Typer(
     name="emergence-lab",
@@ -39,7 +38,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
 app.command()(emergence)
 app.command()(fit)
@@ -48,12 +46,7 @@ app.add_typer(forecast_app, name="forecast")
 app.command("import")(import_results)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY|FILE.toml", help="A built-in study or a study file.")]
-StudyId = Annotated[str, typer.Argument(metavar="STUDY_ID", help="The id that run printed.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Where results are kept.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the study.")]
 Profile = Annotated[str, typer.Option("--profile", help="A profile of the study, such as gpu.")]
-Out = Annotated[Path, typer.Option("--out", help="The file or folder to write.")]
 
 
 class _Leave(Exception):
@@ -88,13 +81,6 @@ def _say(sentence: str, code: int) -> int:
     return code
 
 
-def _print(document: object, as_json: bool, human: Callable[[Console], None]) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
-    else:
-        human(Console())
-
-
 def _table(title: str, columns: list[str], rows: list[list[object]]) -> Callable[[Console], None]:
     def draw(console: Console) -> None:
         table = Table(*columns, title=title)
@@ -111,19 +97,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-@contextmanager
-def _reading(home: Path | None) -> Iterator["Reader"]:
-    """The reader of a home without taking its lock, so that it works beside an open window."""
-    from engine.lab import default_home
-    from engine.store import Store
-
-    store = Store.open((home or default_home()).expanduser(), read_only=True)
-    try:
-        yield store.reader()
-    finally:
-        store.close()
 
 
 def _tell_version(wanted: bool) -> None:
@@ -147,7 +120,7 @@ def studies(as_json: Json = False) -> None:
     document = [_study_summary(load_study(path.stem)) for path in builtin_studies()]
     rows = [[s["name"], s["question"], s["family"], len(s["sizes"]), s["seconds_estimate"]] for s in document]
     columns = [tr("study"), tr("question"), tr("family"), tr("sizes"), tr("seconds on 2 cores")]
-    _print(document, as_json, _table(tr("studies"), columns, rows))
+    print_document(document, as_json, _table(tr("studies"), columns, rows))
 
 
 def _study_summary(study: StudySpec) -> dict[str, Any]:
@@ -180,7 +153,7 @@ def plan(
         for reason in document["reasons"]:
             console.print(reason)
 
-    _print(document, as_json, human)
+    print_document(document, as_json, human)
     if not document["fits"]:
         raise _Leave(_say(document["reasons"][0], 2))
 
@@ -214,7 +187,7 @@ def run(
                 finish_study(lab.store, study_id)
         lab.store.writer.flush()
         document = study_document(lab.reader(), study_id)
-    _print(document, as_json, _results_table(document))
+    print_document(document, as_json, _results_table(document))
     failed = [r for r in document["runs"] if r["state"] != RunState.FINISHED]
     if failed:
         known = next((r for r in failed if r["state"] == RunState.INTERRUPTED and r["error"]), failed[0])
@@ -314,7 +287,7 @@ def runs(
     """Runs with their state and last figures."""
     from engine.results import final_evaluations, known_study, run_document
 
-    with _reading(home) as reader:
+    with reading(home) as reader:
         wanted = [known_study(reader, study)] if study else [row.id for row in reader.studies()]
         document = []
         for study_id in wanted:
@@ -322,7 +295,7 @@ def runs(
             document += [run_document(row, final.get(row.id, ())) for row in reader.runs(study_id)]
     rows = [[r["run_id"], r["study_id"], r["label"], r["state"], r["val_loss"], r["seconds"]] for r in document]
     columns = [tr("run"), tr("study"), tr("model"), tr("state"), tr("loss"), tr("seconds")]
-    _print(document, as_json, _table(tr("runs"), columns, rows))
+    print_document(document, as_json, _table(tr("runs"), columns, rows))
 
 
 @app.command()
@@ -330,89 +303,9 @@ def results(study_id: StudyId, home: Home = None, as_json: Json = False) -> None
     """Evaluations of a study by size and seed, with its law."""
     from engine.results import known_study, study_document
 
-    with _reading(home) as reader:
+    with reading(home) as reader:
         document = study_document(reader, known_study(reader, study_id))
-    _print(document, as_json, _results_table(document))
-
-
-@export_app.command("figure")
-def export_figure(
-    study_id: StudyId,
-    name: Annotated[str, typer.Option("--figure", help="Its name; an unknown one is answered with all there are.")],
-    out: Out,
-    home: Home = None,
-    capability: Annotated[str | None, typer.Option("--capability")] = None,
-    metric: Annotated[str | None, typer.Option("--metric")] = None,
-    convention: Annotated[str | None, typer.Option("--convention", help="all or non-embedding.")] = None,
-    others: Annotated[list[str] | None, typer.Option("--with", help="For comparison: another study's id.")] = None,
-    style: Annotated[str, typer.Option("--style")] = "paper",
-) -> None:
-    """A figure as .svg, .pdf, .png (300 dpi) or .csv, with where it comes from inside."""
-    from engine.figures.builders import build
-    from engine.figures.export import export
-    from engine.results import known_study
-
-    with _reading(home) as reader, _writing(out):
-        known = ",".join(known_study(reader, other) for other in others or ())
-        options = {"capability": capability, "metric": metric, "convention": convention, "others": known}
-        figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
-        export(figure, out, style=style)
-    sys.stdout.write(f"{out}\n")
-
-
-@export_app.command("csv")
-def export_csv(study_id: StudyId, out: Out, home: Home = None) -> None:
-    """The results of a study as a CSV table, one row per run and metric."""
-    _export_table(study_id, out, home, "csv")
-
-
-@export_app.command("parquet")
-def export_parquet(study_id: StudyId, out: Out, home: Home = None) -> None:
-    """The results of a study as a Parquet table, one row per run and metric."""
-    _export_table(study_id, out, home, "parquet")
-
-
-def _export_table(study_id: str, out: Path, home: Path | None, kind: str) -> None:
-    from engine.results import known_study
-    from engine.tables import write_table
-
-    with _reading(home) as reader, _writing(out):
-        write_table(reader, known_study(reader, study_id), out, kind)
-    sys.stdout.write(f"{out}\n")
-
-
-@export_app.command("study")
-def export_study(study_id: StudyId, out: Out, home: Home = None) -> None:
-    """The study as a TOML file that runs again."""
-    from engine.results import known_study
-    from engine.tables import to_toml
-
-    with _reading(home) as reader, _writing(out):
-        spec = reader.study_spec(known_study(reader, study_id))
-        refuse_imported(spec)
-        out.write_text(to_toml(to_toml_table(spec)), encoding="utf-8")
-    sys.stdout.write(f"{out}\n")
-
-
-@export_app.command("hf")
-def export_hf(run_id: Annotated[int, typer.Argument(metavar="RUN_ID")], out: Out, home: Home = None) -> None:
-    """The model of a run as a folder that plain transformers loads."""
-    from engine.exporting import export_hf as write
-    from engine.lab import default_home
-
-    with _reading(home) as reader, _writing(out):
-        write(reader, (home or default_home()).expanduser(), run_id, out)
-    sys.stdout.write(f"{out}\n")
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ResourceError(
-            tr("{path} cannot be written: {why}.", path=str(out), why=error.strerror or str(error))
-        ) from None
+    print_document(document, as_json, _results_table(document))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,19 @@
 """The verbs ``forecast`` and ``advise``: what will come, said before; and what a law says of a budget or a goal."""
 
-import json
-import sys
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli_shared import Home, Json, print_document, reading
 from engine.errors import InputError
 from engine.i18n import tr
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from engine.store import Reader
-
 forecast_app = typer.Typer(help="Forecasts: locked before, scored after.", no_args_is_help=True)
 
-Home = Annotated[Path | None, typer.Option("--home", help="Where results are kept.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Level = Annotated[float, typer.Option("--level", help="What share of such intervals ought to hold what comes.")]
 
 
@@ -47,7 +38,7 @@ def lock(
     with Lab.open(home) as lab:
         row = make(lab.store, known_study(lab.reader(), study_id), wanted, level, seeds)
         document = next(d for d in forecast_documents(lab.reader(), row.study_id) if d["forecast_id"] == row.id)
-    _print(document, as_json, lambda console: _show_forecast(document, console))
+    print_document(document, as_json, lambda console: _show_forecast(document, console))
 
 
 @forecast_app.command("list")
@@ -60,7 +51,7 @@ def list_(
     from engine.forecasting import forecast_documents
     from engine.results import known_study
 
-    with _reading(home) as reader:
+    with reading(home) as reader:
         document = forecast_documents(reader, known_study(reader, study) if study else None)
 
     def human(console: Console) -> None:
@@ -69,7 +60,7 @@ def list_(
         if not document:
             console.print(tr("no forecast has been locked yet."))
 
-    _print(document, as_json, human)
+    print_document(document, as_json, human)
 
 
 @forecast_app.command("score")
@@ -101,7 +92,7 @@ def score(
         if not scores:
             console.print(tr("no forecast is due: their sizes are not trained yet, or they have been scored."))
 
-    _print(scores, as_json, human)
+    print_document(scores, as_json, human)
 
 
 @forecast_app.command("calibration")
@@ -114,7 +105,7 @@ def calibration(
     """Over all scored forecasts: how often intervals of each level held what came."""
     from engine.analysis.forecasts import calibration as calibrate
 
-    with _reading(home) as reader:
+    with reading(home) as reader:
         scores = [row.score for row in reader.forecasts() if row.score is not None]
     document = calibrate(scores, capability, metric)
 
@@ -133,7 +124,7 @@ def calibration(
             console.print(table)
         console.print(document["words"], markup=False)
 
-    _print(document, as_json, human)
+    print_document(document, as_json, human)
 
 
 def advise(
@@ -174,7 +165,7 @@ def advise(
     if source.endswith(".json"):
         document = advise_document(Path(source).expanduser(), ask)
     else:
-        with _reading(home) as reader:
+        with reading(home) as reader:
             document = advise_study(reader, known_study(reader, source), ask)
 
     def human(console: Console) -> None:
@@ -183,7 +174,7 @@ def advise(
         for warning in document["law"]["warnings"] or ():
             console.print(f"- {warning}", markup=False)
 
-    _print(document, as_json, human)
+    print_document(document, as_json, human)
 
 
 def _sizes(texts: list[str]) -> list[int]:
@@ -209,25 +200,6 @@ def _score(text: str) -> tuple[str, str, float]:
             tr("Such as word-completion:token_accuracy=0.9."),
         )
     return capability.strip(), metric.strip(), wanted
-
-
-@contextmanager
-def _reading(home: Path | None) -> "Iterator[Reader]":
-    from engine.lab import default_home
-    from engine.store import Store
-
-    store = Store.open((home or default_home()).expanduser(), read_only=True)
-    try:
-        yield store.reader()
-    finally:
-        store.close()
-
-
-def _print(document: object, as_json: bool, human: Any) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
-    else:
-        human(Console())
 
 
 def _show_forecast(document: dict[str, Any], console: Console) -> None:

@@ -69,7 +69,7 @@ class Clip(nn.Module):
         for block in self.text_blocks:
             x = block(x)
         end = (captions == END).int().argmax(dim=1)
-        pooled: Tensor = self.text_norm(x[torch.arange(len(x), device=x.device), end])
+        pooled: Tensor = self.text_norm(x[torch.arange(x.shape[0], device=x.device), end])
         return pooled
 
     def embed_captions(self, captions: Tensor) -> Tensor:
@@ -82,6 +82,18 @@ class Clip(nn.Module):
     def scale(self) -> Tensor:
         """What cosines are multiplied by to be logits."""
         return self.logit_scale.exp().clamp(max=LARGEST_SCALE)
+
+
+class Captions(nn.Module):
+    """The text tower alone: captions to their embeddings."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(model, Clip)
+        self.model = model
+
+    def forward(self, captions: Tensor) -> Tensor:
+        return self.model.embed_captions(captions)
 
 
 def n_patches(shape: Mapping[str, Any]) -> int:

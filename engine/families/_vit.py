@@ -78,7 +78,7 @@ class Network(nn.Module):
 
     def through(self, x: Tensor) -> list[Tensor]:
         """The same of patches that are embedded, (batch, n_patches, d)."""
-        first = self.class_token.to(x.dtype).expand(len(x), 1, -1)
+        first = self.class_token.to(x.dtype).expand(x.shape[0], 1, -1)
         stream = [torch.cat((first, x), dim=1) + self.positions.to(x.dtype)]
         for block in self.blocks:
             stream.append(block(stream[-1]))

@@ -191,6 +191,24 @@ class Family(ABC):
         """Write a folder that plain transformers loads with equal outputs."""
         raise NotImplementedError(self.name)
 
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """The model as graphs that other runtimes can be given; none where its outputs are no plain function."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A model, or one of its parts, as one function of one array."""
+
+    module: "nn.Module"
+    reads: str = "inputs"
+    """Which array of a batch, as ``Family.example`` gives it."""
+    gives: str = "logits"
+    part: str = ""
+    """Of a model of several parts."""
+    lengths: bool = False
+    """Whether the second axis may have any length up to the model's context."""
+
 
 class StackedModel(Protocol):
     """Members as one module whose parameters have a leading axis of members."""

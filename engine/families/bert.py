@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from engine.families import families
-from engine.families.base import Counts, LossOutput, Made, Shape
+from engine.families.base import Counts, Graph, LossOutput, Made, Shape
 from engine.families.gpt import Gpt, GptSpec
 from engine.families.gpt import non_embedding as of_layers
 from engine.i18n import mark
@@ -130,6 +130,13 @@ class Bert(Gpt):
         from engine.families._text_samples import filled_in
 
         return filled_in(self, model, spec, prepared, device)
+
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """Logits of every place, for any number and length of texts."""
+        from engine.families._encoder import Encoder
+
+        assert isinstance(model, Encoder)
+        return (Graph(model.configure(attention="written"), lengths=True),)
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModelForMaskedLM`` loads with equal logits, as ``ModernBertForMaskedLM``."""

@@ -12,6 +12,7 @@ from engine.families.base import (
     Counts,
     DataShape,
     Family,
+    Graph,
     LossOutput,
     Made,
     ParamGroup,
@@ -188,6 +189,13 @@ class Clip(Family):
 
         assert isinstance(model, Clip)
         return model.pooled_images(inputs).float()
+
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """The towers: embeddings of images, and of captions."""
+        from engine.families._clip import Captions
+
+        images = Graph(model, "images", "image_embeds", "images")
+        return images, Graph(Captions(model), "captions", "text_embeds", "captions", lengths=True)
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModel`` loads as ``CLIPModel`` with equal ``logits_per_image``."""

@@ -14,6 +14,7 @@ from engine.families.base import (
     Counts,
     DataShape,
     Family,
+    Graph,
     LossOutput,
     Made,
     ParamGroup,
@@ -200,6 +201,10 @@ class Cnn(Family):
 
         assert isinstance(model, Network)
         return model.pooled(inputs).float()
+
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """Class scores of any number of images."""
+        return (Graph(model),)
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModelForImageClassification`` loads as a ResNet with equal logits, where there is one.

@@ -1,7 +1,7 @@
 """Plain feed-forward networks over vectors, built at any size from one dial."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from engine.families.base import (
     Counts,
     DataShape,
     Family,
+    Graph,
     LossOutput,
     ParamGroup,
     Shape,
@@ -133,6 +134,10 @@ class Mlp(Family):
         if shape["classes"]:
             return {"inputs": inputs, "targets": torch.randint(0, n_outputs, (batch_size,))}
         return {"inputs": inputs, "targets": torch.randn(batch_size, n_outputs)}
+
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """Scores of any number of samples."""
+        return (Graph(model),)
 
 
 def _dims(shape: Mapping[str, Any]) -> tuple[int, int, int, int]:

@@ -14,6 +14,7 @@ from engine.families.base import (
     Counts,
     DataShape,
     Family,
+    Graph,
     LossOutput,
     Made,
     ParamGroup,
@@ -226,6 +227,10 @@ class Vit(Family):
 
         assert isinstance(model, Network)
         return model.pooled(inputs).float()
+
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """Class scores of any number of images."""
+        return (Graph(model),)
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModelForImageClassification`` loads with equal logits; images are to be scaled to -1..1."""

@@ -8,7 +8,7 @@ import msgspec
 
 from engine.errors import InputError, StudyError
 from engine.families import families
-from engine.families.base import Counts, DataShape, LossOutput, Made, Shape
+from engine.families.base import Counts, DataShape, Graph, LossOutput, Made, Shape
 from engine.families.vit import Vit, VitSpec, n_positions, patch_values
 from engine.i18n import mark, tr
 from engine.study import RunSpec, Scalar
@@ -117,6 +117,10 @@ class VitMasked(Vit):
 
         assert isinstance(model, MaskedNetwork)
         return model.states(inputs).float().mean(dim=1)
+
+    def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
+        """None: what it gives depends on what is hidden from it."""
+        return ()
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModelForMaskedImageModeling`` loads with equal reconstructions, of square images."""

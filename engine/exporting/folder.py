@@ -5,63 +5,45 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InputError, TrainingError
+from engine.errors import InputError
+from engine.exporting.card import write_card
 from engine.families import families
-from engine.families.base import build_for
+from engine.finished import Finished, finished_run
 from engine.i18n import tr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
-
     from engine.store import Reader
-    from engine.study import RunSpec
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 def export_hf(reader: "Reader", home: Path, run_id: int, folder: Path) -> None:
-    """Write the model of a finished run as plain transformers loads it, and its tokenizer for ``AutoTokenizer``.
+    """Write the model of a finished run as plain transformers loads it, its tokenizer, and its model card.
 
     Raises:
         InputError: there is no such run, it has no weights yet, or its family has no counterpart in transformers.
         TrainingError: the weights on the disk cannot be read.
         OSError: the folder cannot be written.
     """
+    run = finished_run(reader, home, run_id)
+    write_folder(run, folder)
+    write_card(reader, run, folder)
+
+
+def write_folder(run: Finished, folder: Path) -> None:
+    """The same without the card: weights, configuration and tokenizer."""
     from safetensors import SafetensorError
 
-    spec = reader.run_spec(run_id)
-    if spec.kind == "import":
-        raise InputError(tr("run {run} was imported: its weights are not here.", run=run_id))
-    saved = [artifact for artifact in reader.artifacts(run_id) if artifact.kind == "weights"]
-    if not saved:
-        raise InputError(tr("run {run} has no finished model yet.", run=run_id), tr("Let it finish first."))
-    run_folder = home / "artifacts" / str(run_id)
-    model = _load(spec, run_folder / saved[-1].path)
+    spec, family = run.spec, families[run.spec.family]
     try:
-        families[spec.family].export_hf(model, spec.shape, folder, None)
+        family.export_hf(run.load(), spec.shape, folder, None)
     except NotImplementedError:
         raise InputError(tr("models of the family {family} have no counterpart there.", family=spec.family)) from None
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    added = families[spec.family].added_tokens(spec.shape)
-    _copy_tokenizer(run_folder, folder, spec.training.context, added)
-
-
-def _load(spec: "RunSpec", path: Path) -> "nn.Module":
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    model = build_for(families[spec.family], spec)
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise TrainingError(
-            tr("The weights {path} cannot be read: {error}.", path=str(path), error=str(error)),
-            tr("Restore them from a copy, or train the run again."),
-        ) from None
-    return model.eval()
+    _copy_tokenizer(run.folder, folder, spec.training.context, family.added_tokens(spec.shape))
 
 
 def _copy_tokenizer(run_folder: Path, folder: Path, context: int, added: "Mapping[str, tuple[str, int]]") -> None:

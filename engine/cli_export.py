@@ -1,0 +1,107 @@
+"""The verbs ``export``: figures, tables, studies and models as files that other programs open."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli_shared import Home, Out, RunId, StudyId, home_of, reading, writing
+from engine.i18n import tr
+from engine.study import refuse_imported, to_toml_table
+
+export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
+
+
+@export_app.command("figure")
+def export_figure(
+    study_id: StudyId,
+    name: Annotated[str, typer.Option("--figure", help="Its name; an unknown one is answered with all there are.")],
+    out: Out,
+    home: Home = None,
+    capability: Annotated[str | None, typer.Option("--capability")] = None,
+    metric: Annotated[str | None, typer.Option("--metric")] = None,
+    convention: Annotated[str | None, typer.Option("--convention", help="all or non-embedding.")] = None,
+    others: Annotated[list[str] | None, typer.Option("--with", help="For comparison: another study's id.")] = None,
+    style: Annotated[str, typer.Option("--style")] = "paper",
+) -> None:
+    """A figure as .svg, .pdf, .png (300 dpi) or .csv, with where it comes from inside."""
+    from engine.figures.builders import build
+    from engine.figures.export import export
+    from engine.results import known_study
+
+    with reading(home) as reader, writing(out):
+        known = ",".join(known_study(reader, other) for other in others or ())
+        options = {"capability": capability, "metric": metric, "convention": convention, "others": known}
+        figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
+        export(figure, out, style=style)
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("csv")
+def export_csv(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The results of a study as a CSV table, one row per run and metric."""
+    _export_table(study_id, out, home, "csv")
+
+
+@export_app.command("parquet")
+def export_parquet(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The results of a study as a Parquet table, one row per run and metric."""
+    _export_table(study_id, out, home, "parquet")
+
+
+def _export_table(study_id: str, out: Path, home: Path | None, kind: str) -> None:
+    from engine.results import known_study
+    from engine.tables import write_table
+
+    with reading(home) as reader, writing(out):
+        write_table(reader, known_study(reader, study_id), out, kind)
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("study")
+def export_study(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The study as a TOML file that runs again."""
+    from engine.results import known_study
+    from engine.tables import to_toml
+
+    with reading(home) as reader, writing(out):
+        spec = reader.study_spec(known_study(reader, study_id))
+        refuse_imported(spec)
+        out.write_text(to_toml(to_toml_table(spec)), encoding="utf-8")
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("hf")
+def export_hf(run_id: RunId, out: Out, home: Home = None) -> None:
+    """The model of a run as a folder that plain transformers loads."""
+    from engine.exporting import export_hf as write
+
+    with reading(home) as reader, writing(out):
+        write(reader, home_of(home), run_id, out)
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("onnx")
+def export_onnx(
+    run: Annotated[str, typer.Argument(metavar="RUN_ID|FOLDER", help="A run, or a folder of transformers.")],
+    out: Out,
+    home: Home = None,
+) -> None:
+    """An encoder or classifier as ONNX, compared with torch under onnxruntime."""
+    from engine.exporting.onnx import export_folder
+    from engine.exporting.onnx import export_onnx as write
+
+    with writing(out):
+        if run.isdecimal():
+            with reading(home) as reader:
+                written = write(reader, home_of(home), int(run), out)
+        else:
+            written = export_folder(Path(run).expanduser(), out)
+    for file in written:
+        words = tr(
+            "{path}: at most {difference:.1e} from torch, of the largest output.",
+            path=str(file.path),
+            difference=file.difference,
+        )
+        sys.stdout.write(f"{words}\n")
