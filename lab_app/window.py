@@ -163,6 +163,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         context = self.context
         self.nav.chosen.connect(self.show_page)
+        self.context.language.changed.connect(self.nav.fit)
         self.studies.opened.connect(self._open_study)
         self.studies.menu_wanted.connect(lambda at: self.actions_table.menus["run"].popup(at))
         self.hardware.measured.connect(self.status.show_reading)
