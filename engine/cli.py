@@ -139,10 +139,12 @@ def plan(
     study: StudyArgument, home: Home = None, as_json: Json = False, set_: Set = None, profile: Profile = ""
 ) -> None:
     """Sizes, tokens, FLOPs, memory, disk and time of a study; nothing is trained."""
+    from engine.bases import settle
     from engine.lab import default_home
     from engine.planning import plan as make_plan
 
-    document = make_plan(load_study(study, set_ or (), profile), home or default_home())
+    home = home or default_home()
+    document = make_plan(settle(load_study(study, set_ or (), profile), home), home)
     rows = [[r["n_params"], r["tokens"], r["compute_flops"], r["memory_bytes"], r["seconds"]] for r in document["runs"]]
     columns = [tr("parameters"), tr("tokens"), tr("FLOPs"), tr("bytes of memory"), tr("seconds")]
 
@@ -168,11 +170,12 @@ def run(
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Runs at a time; 0 lets the machine decide.")] = 0,
 ) -> None:
     """Run a study to the end; what was interrupted is resumed and what is finished is skipped."""
+    from engine.bases import settle
     from engine.expand import expand
-    from engine.lab import Lab
+    from engine.lab import Lab, default_home
     from engine.results import finish_study, study_document
 
-    spec = load_study(study, set_ or (), profile)
+    spec = settle(load_study(study, set_ or (), profile), home or default_home())
     expand(spec)  # what is wrong with the study itself must not leave a new home behind
     asked = _Interrupt()
     with asked, Lab.open(home, jobs=jobs) as lab:

@@ -113,7 +113,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactSaved:
-    """A file of the run: ``kind`` is checkpoint, best, weights, sample; ``path`` is relative to the run's folder."""
+    """A file of the run; ``path`` is relative to the run's folder.
+
+    ``kind`` is checkpoint, best, weights, sample or predictions.
+    """
 
     run_id: int
     kind: str

@@ -45,11 +45,14 @@ def expand(study: StudySpec) -> tuple[RunSpec, ...]:
     if study.kind == "simulate":
         return expand_simulated(study)
     variants = [(chosen, _vary(study, chosen)) for chosen in _combinations(study.ladder.vary)]
-    sizes = sorted(study.ladder.sizes)
+    ladders = [_sizes(varied) for _, varied in variants]
     runs: list[RunSpec] = []
     previous: dict[int, dict[str, Scalar]] = {}
-    for index, size in enumerate(sizes):
-        for number, (chosen, varied) in enumerate(variants):
+    for index in range(max(map(len, ladders))):
+        for number, ((chosen, varied), sizes) in enumerate(zip(variants, ladders, strict=True)):
+            if index >= len(sizes):
+                continue
+            size = sizes[index]
             cell = _resolve_cell(varied, size, index, chosen)
             if previous.get(number) == cell.shape:
                 raise StudyError(
@@ -64,6 +67,13 @@ def expand(study: StudySpec) -> tuple[RunSpec, ...]:
             previous[number] = cell.shape
             runs += [msgspec.structs.replace(cell, seed=seed) for seed in study.ladder.seeds]
     return tuple(runs)
+
+
+def _sizes(study: StudySpec) -> list[int]:
+    """The sizes of a study, smallest first: those of models that are there already, else what the ladder says."""
+    family = model_family(study)
+    own = family.own_sizes(_table(study.model, "family", family.Spec, "model"))
+    return list(own) or sorted(study.ladder.sizes)
 
 
 def model_family(study: StudySpec) -> Family:
@@ -152,9 +162,13 @@ def _toml(value: Scalar) -> str:
 def _resolve_cell(study: StudySpec, size: int, index: int, variant: dict[str, Scalar]) -> RunSpec:
     family, source = model_family(study), data_source(study)
     model = _table(study.model, "family", family.Spec, "model")
-    data = data_spec(study)
+    data = family.fit_data(model, size, data_spec(study))
     shape_of_data = source.shape(data)
     _check_modality(family, source, shape_of_data)
+    if study.kind != family.kind:
+        raise StudyError(
+            tr("kind: the family {family} is for studies of the kind {kind}.", family=family.name, kind=family.kind)
+        )
     training = study.training
     if shape_of_data.fixed_context:
         training = msgspec.structs.replace(training, context=shape_of_data.fixed_context)
@@ -226,6 +240,10 @@ def resolve_training(training: TrainingSpec, counts: Counts, n_train_items: int 
     per_step = batch * training.context
     if training.steps is not None:
         n_steps = training.steps
+    elif training.epochs is not msgspec.UNSET:
+        if not n_train_items:
+            raise StudyError(tr("training.epochs: this source does not list its training items; give steps instead."))
+        n_steps = math.ceil(training.epochs * math.ceil(n_train_items / batch))
     elif training.tokens is not None:
         n_steps = math.ceil(training.tokens / per_step)
     else:
@@ -233,6 +251,8 @@ def resolve_training(training: TrainingSpec, counts: Counts, n_train_items: int 
         n_steps = math.ceil(training.tokens_per_param * counts.n_params_non_embedding / per_step)
     warmup = math.ceil(training.warmup_fraction * n_steps)
     decay = {"wsd": math.ceil(training.decay_fraction * n_steps), "cosine": n_steps - warmup, "constant": 0}
+    if training.warmup_fraction + training.decay_fraction <= 1.0:
+        decay["wsd"] = min(decay["wsd"], n_steps - warmup)  # both are rounded up
     if warmup + decay[training.schedule] > n_steps:
         raise StudyError(tr("training.decay_fraction: warm-up and decay take more than the whole run."))
     kept = {f: getattr(training, f) for f in ResolvedTraining.__struct_fields__ if hasattr(training, f)}

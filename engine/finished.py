@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import InputError, TrainingError
 from engine.families import families
-from engine.families.base import build_for
+from engine.families.base import training_hints
 from engine.i18n import tr
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Finished:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        model = build_for(families[self.spec.family], self.spec)
+        model = families[self.spec.family].blank(self.spec.shape, training_hints(self.spec))
         try:
             model.load_state_dict(load_file(self.path))
         except (OSError, RuntimeError, SafetensorError) as error:

@@ -20,6 +20,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Scalar = str | int | float | bool
+HOW_LONG = frozenset({"tokens", "tokens_per_param", "steps", "epochs"})
+"""Fields of ``training`` of which exactly one says how long a run is."""
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,11 +47,13 @@ class LadderSpec(Strict, frozen=True, kw_only=True):
 
 
 class TrainingSpec(Strict, frozen=True, kw_only=True):
-    """How every run of the ladder is trained. Give one of ``tokens``, ``tokens_per_param`` and ``steps``."""
+    """How every run of the ladder is trained. Give one of ``tokens``, ``tokens_per_param``, ``steps``, ``epochs``."""
 
     tokens: Positive | None = None
     tokens_per_param: PositiveFloat | None = None
     steps: Positive | None = None
+    epochs: PositiveFloat | msgspec.UnsetType = msgspec.UNSET
+    """Passes over the training items, for sources that list them. Left out of the JSON where it is not given."""
     context: Positive = 64
     batch_size: Annotated[int, msgspec.Meta(ge=0)] = 16
     """Sequences (or samples) per optimizer step, over all accumulated micro-batches; 0 takes every training item."""
@@ -149,8 +153,10 @@ class StudySpec(Strict, frozen=True, kw_only=True):
     title: str
     question: str = ""
     zh_CN: dict[str, str] = {}
-    kind: Literal["pretrain", "simulate", "import"] = "pretrain"
-    """``simulate`` trains nothing: its runs draw results from a law that is known (``engine.simulating``).
+    kind: Literal["pretrain", "finetune", "simulate", "import"] = "pretrain"
+    """``finetune`` begins with models that are there already, and its finished models are the best, where kept.
+
+    ``simulate`` trains nothing: its runs draw results from a law that is known (``engine.simulating``).
 
     ``import`` holds results that were made elsewhere (``engine.importing``) and is never run.
     """
@@ -288,10 +294,11 @@ def parse_study(table: Mapping[str, Any], overrides: Sequence[str] = (), profile
         if not separator or not path.strip():
             raise InputError(tr("--set {text!r} is not of the form field=value.", text=override))
         merged = _merge(merged, _nest(path.strip().split("."), _parse_value(text.strip())))
+        merged = _not_varied(merged, path.strip())
     study: StudySpec = convert(merged, StudySpec)
-    given = [f for f in ("tokens", "tokens_per_param", "steps") if getattr(study.training, f) is not None]
+    given = [f for f in HOW_LONG if getattr(study.training, f) not in (None, msgspec.UNSET)]
     if len(given) != 1:
-        raise StudyError(tr("training: give exactly one of tokens, tokens_per_param and steps."))
+        raise StudyError(tr("training: give exactly one of tokens, tokens_per_param, steps and epochs."))
     return study
 
 
@@ -363,11 +370,19 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    budget = {"tokens", "tokens_per_param", "steps"}
-    if over.keys() & budget and "name" not in over:
-        # Choosing one way to say how long replaces the other two.
-        merged = {k: v for k, v in merged.items() if k not in budget or k in over}
+    if over.keys() & HOW_LONG and "name" not in over:
+        # Choosing one way to say how long replaces the others.
+        merged = {k: v for k, v in merged.items() if k not in HOW_LONG or k in over}
     return merged
+
+
+def _not_varied(table: dict[str, Any], field: str) -> dict[str, Any]:
+    """Without ``ladder.vary`` of a field that has just been given one value."""
+    ladder = table.get("ladder")
+    vary = ladder.get("vary") if isinstance(ladder, dict) else None
+    if not isinstance(ladder, dict) or not isinstance(vary, dict) or field not in vary:
+        return table
+    return {**table, "ladder": {**ladder, "vary": {k: v for k, v in vary.items() if k != field}}}
 
 
 def _nest(path: Sequence[str], value: object) -> dict[str, Any]:

@@ -65,23 +65,34 @@ def brier_score(metric: str, found: Classified) -> Score:
 
 
 def macro_f1_score(metric: str, found: Classified) -> Score:
-    """F1 of each class, their mean over the classes that occur; chance always names the commonest class.
+    """F1 of each class, their mean over the classes that occur; see ``macro_scores``."""
+    return macro_scores(("", "", metric), found)[2]
 
-    The standard error is by bootstrap over items.
+
+def macro_scores(metrics: tuple[str, str, str], found: Classified) -> list[Score]:
+    """Precision, recall and F1 as named, each the mean over the classes that occur; errors by bootstrap over items.
+
+    A class that is never named has a precision of 0. Chance always names the commonest class.
     """
     classes = np.eye(found.n_classes)
     truth, predicted = classes[found.targets], classes[found.predicted]
     occurs = found.frequency > 0
 
-    def macro_f1(weights: Floats) -> Floats:
-        """(m,) for weights (m, n) of the items."""
-        both, either = weights @ (truth * predicted), weights @ (truth + predicted)
-        return np.asarray((2 * both / np.maximum(either, 1e-9))[:, occurs].mean(axis=1), np.float64)
+    def rates(weights: Floats) -> Floats:
+        """(m, 3) for weights (m, n) of the items."""
+        hits, named, there = weights @ (truth * predicted), weights @ predicted, weights @ truth
+        pairs = ((hits, named), (hits, there), (2 * hits, named + there))
+        each = np.stack([a / np.maximum(b, 1e-9) for a, b in pairs], axis=-1)
+        return np.asarray(each[:, occurs].mean(axis=1), np.float64)
 
-    commonest = float(found.frequency.max())
-    chance = 2 * commonest / (1 + commonest) / int(occurs.sum())
-    value = float(macro_f1(np.ones((1, len(found))))[0])
-    return Score(metric, value, float(macro_f1(_resamples(len(found))).std(ddof=1)), len(found), chance)
+    values = rates(np.ones((1, len(found))))[0]
+    errors = rates(_resamples(len(found))).std(axis=0, ddof=1)
+    commonest, k = float(found.frequency.max()), int(occurs.sum())
+    chances = (commonest / k, 1 / k, 2 * commonest / (1 + commonest) / k)
+    return [
+        Score(metric, float(value), float(error), len(found), chance)
+        for metric, value, error, chance in zip(metrics, values, errors, chances, strict=True)
+    ]
 
 
 def calibration_score(metric: str, found: Classified, bins: int) -> Score:

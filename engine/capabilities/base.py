@@ -62,6 +62,10 @@ class ModelUnderTest:
     shape: "Shape" = field(default_factory=dict)
     hints: "TrainingHints | None" = None
     """What the initialisation of the run depended on beside its shape and seed."""
+    outputs: "Callable[[Mapping[str, Tensor]], Tensor] | None" = None
+    """What the head of a fine-tuned model gives for a whole batch, mask and all; None of other models."""
+    keep: "Callable[[str, str, bytes], None] | None" = None
+    """Keeps a file with the run: its kind, its name and its content. None while the model is still trained."""
 
 
 class Capability(ABC):

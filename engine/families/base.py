@@ -22,7 +22,7 @@ Shape = Mapping[str, Scalar]
 """Every dimension of one model, frozen into its RunSpec; what ``build`` needs and nothing else."""
 
 
-Modality = Literal["tokens", "images", "audio", "pairs", "captions", "vectors"]
+Modality = Literal["tokens", "images", "audio", "pairs", "captions", "vectors", "labelled"]
 MODALITIES: Mapping[Modality, str] = {
     "tokens": mark("tokens"),
     "images": mark("images"),
@@ -30,6 +30,7 @@ MODALITIES: Mapping[Modality, str] = {
     "pairs": mark("pairs of texts"),
     "captions": mark("images with captions"),
     "vectors": mark("vectors"),
+    "labelled": mark("labelled texts"),
 }
 """What each is called."""
 
@@ -52,6 +53,10 @@ class DataShape:
     """Training items where they are all listed, so that a batch can be all of them; 0 where they are not."""
     caption_length: int = 0
     """Tokens of a caption, padded, where the data are images with captions."""
+    class_names: tuple[str, ...] = ()
+    """What the classes are called, in the order of their numbers, where that goes with a finished model."""
+    class_counts: tuple[int, ...] = ()
+    """Training items of each class, where they are known before training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +110,22 @@ class Family(ABC):
     title: ClassVar[str]
     Spec: ClassVar[type[TableSpec]]
     modalities: ClassVar[frozenset[str]]
+    kind: ClassVar[str] = "pretrain"
+    """The kind of study that trains it: ``finetune`` where a model is there to begin with."""
     predicts_next: ClassVar[bool] = False
     """Logits (batch, t, vocab) are of the token after each: its loss is on the axes of every language model."""
     learns_classes: ClassVar[bool] = False
     """Whether it is trained on the classes that come with images or vectors."""
     loss_ranks_models: ClassVar[bool] = True
     """Whether a lower validation loss is a better model. False for a game of two, whose loss no law is fitted to."""
+
+    def own_sizes(self, spec: Any) -> tuple[int, ...]:
+        """Sizes of models that are there already, smallest first; none where ``ladder.sizes`` decides."""
+        return ()
+
+    def fit_data(self, spec: Any, size: int, data: TableSpec) -> TableSpec:
+        """The data's spec with what follows from the model, as a tokenizer does; unchanged unless overridden."""
+        return data
 
     @abstractmethod
     def resolve(self, spec: Any, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
@@ -130,6 +145,14 @@ class Family(ABC):
     @abstractmethod
     def build(self, shape: Shape, seed: int, *, training: "TrainingHints | None" = None) -> "nn.Module":
         """A freshly initialised model on CPU in float32, a pure function of ``shape`` and ``seed``."""
+
+    def blank(self, shape: Shape, training: "TrainingHints | None" = None) -> "nn.Module":
+        """A model whose weights are about to be replaced by those of a finished run."""
+        return self.build(shape, 0, training=training)
+
+    def facts(self, shape: Shape, context: int) -> dict[str, Scalar]:
+        """What is told of a run beside its counts; nothing unless overridden."""
+        return {}
 
     @abstractmethod
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:

@@ -196,7 +196,7 @@ def _csv(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, encoding:
         names = first if header else [""] * len(first)
         places = _places(columns, names)
         if -1 in places:
-            return on_bad(name, _no_column(columns[places.index(-1)], names))
+            return on_bad(name, no_column(columns[places.index(-1)], names))
         undecoded = 0
         if not header:
             records = itertools.chain([(tr("{file}, row {row}", file=name, row=1), first)], records)
@@ -238,7 +238,7 @@ def _parquet(path: Path, name: str, columns: Sequence[str], on_bad: OnBad, _enco
             names = list(file.schema_arrow.names)
             places = _places(columns, names)
             if -1 in places:
-                return on_bad(name, _no_column(columns[places.index(-1)], names))
+                return on_bad(name, no_column(columns[places.index(-1)], names))
             columns = [names[place] for place in places]
             number = 0
             for batch in file.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns))):
@@ -268,7 +268,8 @@ def as_label(value: object) -> str:
     return str(value).strip() if isinstance(value, str | int) else ""
 
 
-def _no_column(column: str, names: list[str]) -> str:
+def no_column(column: str, names: list[str]) -> str:
+    """Why a table without a column cannot be used."""
     if not any(names):
         return tr("has no column {column!r} (its {n} columns have numbers, not names)", column=column, n=len(names))
     return tr("has no column {column!r} (there are: {names})", column=column, names=", ".join(names))

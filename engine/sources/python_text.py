@@ -35,7 +35,9 @@ _PROSE = np.zeros(256, np.bool_)
 _PROSE[[*range(65, 91), *range(97, 123), *range(128, 256), 9, 10, 13, 32, 95]] = True
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
+    """One source file: its name under a root, where it lies, its bytes and when it was changed, in ns."""
+
     name: str
     path: str
     size: int
@@ -69,7 +71,7 @@ class PythonText(Source):
 
     def prepare(self, spec: Spec, cache: Path, on_progress: OnProgress) -> PreparedText:
         """Sample, deduplicate, split and tokenise; see ``Source.prepare``."""
-        files = _candidates()
+        files = candidates()
         listing = ((f.name, f.size, f.modified) for f in files)
         key = cache_key(self.name, self.version, spec, listing)
         expected = min(spec.max_bytes, sum(f.size for f in files))
@@ -79,11 +81,11 @@ class PythonText(Source):
 
     def preview(self, spec: Spec, n: int = 5) -> list[Mapping[str, str]]:
         """The first ``n`` files of the sample, at most 4,000 bytes of each."""
-        found = islice(documents(_candidates(), spec.max_bytes, Skipped()), n)
+        found = islice(documents(candidates(), spec.max_bytes, Skipped()), n)
         return [{"origin": d.origin, "text": d.text[:4000].decode("utf-8", "ignore")} for d in found]
 
 
-def documents(files: Iterable[_File], max_bytes: int, skipped: Skipped) -> Iterator[Document]:
+def documents(files: Iterable[File], max_bytes: int, skipped: Skipped) -> Iterator[Document]:
     """Files that read as text, until ``max_bytes`` are given."""
     total = 0
     for file in files:
@@ -126,13 +128,13 @@ def roots() -> dict[str, Path]:
     return found
 
 
-def _candidates() -> list[_File]:
+def candidates() -> list[File]:
     """Every source file of ``roots``, ordered by a hash of its name: any prefix is a fair sample.
 
     Raises ``InputError`` where this Python came without its sources.
     """
     seen: set[str] = set()
-    files: list[_File] = []
+    files: list[File] = []
     for name, root in roots().items():
         real = os.path.realpath(root)
         if real not in seen:
@@ -146,7 +148,7 @@ def _candidates() -> list[_File]:
     return sorted(files, key=lambda f: hashlib.sha256(f.name.encode("utf-8", "surrogateescape")).digest())
 
 
-def _walk(name: str, root: str) -> Iterator[_File]:
+def _walk(name: str, root: str) -> Iterator[File]:
     with_scan = [(name, root)]
     while with_scan:
         prefix, folder = with_scan.pop()
@@ -161,4 +163,4 @@ def _walk(name: str, root: str) -> Iterator[_File]:
             elif entry.name.endswith(".py") and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
                 if status.st_size >= _MIN_FILE:
-                    yield _File(f"{prefix}/{entry.name}", entry.path, status.st_size, status.st_mtime_ns)
+                    yield File(f"{prefix}/{entry.name}", entry.path, status.st_size, status.st_mtime_ns)

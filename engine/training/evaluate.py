@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from engine.families.base import Family, Shape, training_hints
 from engine.i18n import tr
 from engine.sources.base import Batch, Prepared
 from engine.study import RunSpec, convert
+from engine.training.checkpoint import write_bytes
 from engine.training.media import write_made
 from engine.training.report import Teller
 
@@ -102,21 +103,31 @@ class Validation:
         return loss, bits if math.isfinite(bits) else None, extras
 
 
-def under_test(model: nn.Module, spec: RunSpec, device: torch.device) -> ModelUnderTest:
-    """A trained model as capabilities see it."""
+def under_test(
+    model: nn.Module, spec: RunSpec, device: torch.device, keep: "Callable[[str, str, bytes], None] | None" = None
+) -> ModelUnderTest:
+    """A trained model as capabilities see it; what they ``keep`` of it is kept with its run."""
 
     def logits(tokens: Tensor) -> Tensor:
         out: Tensor = model(tokens.to(device))
         return out.float()
 
-    hints = training_hints(spec)
     return ModelUnderTest(
-        model, logits, device, spec.training.context, spec.seed, families[spec.family], spec.shape, hints
+        module=model,
+        logits=logits,
+        device=device,
+        context=spec.training.context,
+        seed=spec.seed,
+        family=families[spec.family],
+        shape=spec.shape,
+        hints=training_hints(spec),
+        outputs=getattr(model, "outputs", None),
+        keep=keep,
     )
 
 
 def final_evaluations(
-    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller
+    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller, folder: Path
 ) -> None:
     """Score the finished model on every capability of its study; language modelling is always one, where it can be.
 
@@ -126,7 +137,12 @@ def final_evaluations(
     uses: dict[str, Mapping[str, Any]] = {use.name: use.options for use in spec.capabilities}
     if is_language_model and not uses.get(LANGUAGE_MODELLING):
         uses = {**uses, LANGUAGE_MODELLING: {"tokens": spec.training.final_eval_tokens}}
-    subject = under_test(model, spec, device)
+
+    def keep(kind: str, name: str, content: bytes) -> None:
+        write_bytes(folder / name, content)
+        teller.emit(ArtifactSaved(teller.run_id, kind, name, spec.training.n_steps, len(content)))
+
+    subject = under_test(model, spec, device, keep)
     for done, (name, options) in enumerate(uses.items()):
         teller.phase(PhaseName.EVALUATING, done / len(uses))
         capability = capabilities[name]

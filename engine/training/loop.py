@@ -107,7 +107,8 @@ def evaluation_due(step: int, plan: ResolvedTraining) -> bool:
 
 def backward(run: Trainee, batch: Mapping[str, Tensor]) -> Tensor:
     """Gradients of the mean loss of a batch, accumulated over micro-batches; returns the loss, detached."""
-    size, micro = run.spec.training.batch_size, run.spec.training.micro_batch_size
+    # The last batch of an epoch may be short, where items are counted by the epoch.
+    size, micro = len(next(iter(batch.values()))), run.spec.training.micro_batch_size
     if micro >= size:
         loss = run.loss(batch)
         loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -115,7 +116,7 @@ def backward(run: Trainee, batch: Mapping[str, Tensor]) -> Tensor:
     total = torch.zeros((), device=run.device)
     for start in range(0, size, micro):
         part = {name: tensor[start : start + micro] for name, tensor in batch.items()}
-        loss = run.loss(part) * (micro / size)
+        loss = run.loss(part) * (min(micro, size - start) / size)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total

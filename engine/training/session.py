@@ -248,6 +248,7 @@ class Session:
                 "epochs": prepared.epochs(training.n_steps, training.batch_size, training.context),
                 "optimizer": training.optimizer,
                 "lr_rule": training.lr_rule,
+                **self.family.facts(self.spec.shape, training.context),
                 **(more or {}),
             }
         )
@@ -344,11 +345,12 @@ class Session:
         self.teller.emit(ArtifactSaved(self.task.run_id, kind, name, run.state.step, n_bytes, digest))
 
     def finish(self, run: Trainee, prepared: "Prepared") -> None:
-        """Save, write the weights and measure them: after early stopping the best, where they were kept."""
+        """Save, write the weights and measure them: after early stopping and fine-tuning the best, where kept."""
         self._save(run, prepared)
         state, training = run.state, run.spec.training
         best = self.task.folder / ck.BEST
-        if state.stopped_early and training.keep_best and best.exists():
+        wants_best = state.stopped_early or run.spec.kind == "finetune"
+        if wants_best and training.keep_best and best.exists():
             from safetensors.torch import load_file
 
             run.model.load_state_dict(load_file(best))
@@ -360,4 +362,4 @@ class Session:
             # Beside the weights: a model must outlive the cache that its data came from.
             for name, text in prepared.tokenizer_files().items():
                 ck.write_text(self.task.folder / name, text)
-        final_evaluations(run.model, self.spec, prepared, run.device, self.teller)
+        final_evaluations(run.model, self.spec, prepared, run.device, self.teller, self.task.folder)

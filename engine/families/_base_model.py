@@ -1,0 +1,305 @@
+"""A transformers model as a family of the lab: built, loaded, counted and written out again."""
+
+import contextlib
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from engine.errors import StudyError
+from engine.families._base_folder import BaseModel
+from engine.families._base_tasks import Task, task_of
+from engine.families.base import Shape
+from engine.i18n import tr
+from engine.study import Scalar
+
+ADAPTER = "adapter"
+"""Subfolder of an export that holds what LoRA learned alone."""
+
+
+class FineTuned(nn.Module):
+    """A model of transformers and the task it is tuned for. ``probe`` keeps dropout off: the base is only read."""
+
+    class_weights: Tensor | None
+
+    def __init__(self, model: nn.Module, task: Task, class_weights: Tensor | None, probe: bool) -> None:
+        super().__init__()
+        self.model, self.task, self.probe = model, task, probe
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def train(self, mode: bool = True) -> "FineTuned":
+        """As ``nn.Module.train``, but that a probed base stays as it is."""
+        super().train(mode)
+        if self.probe:
+            self.model.eval()
+        return self
+
+    def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What the head gives for a batch."""
+        return self.task.outputs(self.model, batch)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The same for bare inputs, without a mask."""
+        return self.outputs({"inputs": inputs})
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a shape is found to be when it is built without memory. FLOPs and bytes are per token."""
+
+    n_params: int
+    n_params_non_embedding: int
+    n_trainable: int
+    flops_per_token: float
+    activation_bytes_per_token: float
+
+
+def build(shape: Shape, seed: int, *, blank: bool = False) -> FineTuned:
+    """The model of a shape: base weights from its folder, all else drawn from ``seed``; ``blank`` reads no weights.
+
+    Raises ``StudyError`` where the base cannot be read any more, or is not what it was when the run was made.
+    """
+    task, method = task_of(str(shape["task"])), str(shape["method"])
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = configuration(shape)
+        if blank or method == "scratch":
+            model = _auto(task).from_config(config, dtype=torch.float32)
+        else:
+            model = _loaded(shape, task, config)
+        return _prepared(shape, task, model)
+
+
+def configuration(shape: Shape) -> Any:
+    """The configuration of transformers that the frozen text describes, with what the task adds.
+
+    Raises ``StudyError`` for an architecture that transformers does not know.
+    """
+    config = _parsed(str(shape["config"]))
+    for name, value in task_of(str(shape["task"])).settings(shape).items():
+        setattr(config, name, value)
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = int(shape["pad"])
+    return config
+
+
+def body_size(config_text: str) -> int:
+    """``n_params_non_embedding`` of the base alone: its body, without any head."""
+    return _body_size(config_text)
+
+
+@lru_cache(maxsize=64)
+def _body_size(config_text: str) -> int:
+    with _quiet(), torch.device("meta"):
+        return _non_embedding(_transformers("AutoModel").from_config(_parsed(config_text)))
+
+
+def fresh_modules(shape: Shape, base: BaseModel) -> tuple[str, ...]:
+    """Modules that the base's weights do not bring: the head, and a pooler that was never trained.
+
+    Raises ``StudyError`` where the weights do not fit the configuration.
+    """
+    task = task_of(str(shape["task"]))
+    with _quiet(), torch.device("meta"):
+        model = _auto(task).from_config(configuration(shape))
+    prefix = f"{model.base_model_prefix}."
+    there = {name.removeprefix(prefix): size for name, size in _stored_shapes(base).items()}
+    fresh: dict[str, None] = {}
+    for name, parameter in model.named_parameters():
+        size = there.get(name.removeprefix(prefix))
+        if size == tuple(parameter.shape):
+            continue
+        inside = name.startswith(prefix) and "pooler" not in name
+        if inside:
+            found = tr("it is missing") if size is None else tr("its size is {size}", size=str(size))
+            raise StudyError(
+                tr(
+                    "model.base: the weights in {path} do not fit its config.json ({name}: {why}).",
+                    path=str(base.folder),
+                    name=name,
+                    why=found,
+                ),
+                tr("Give a folder whose files belong together."),
+            )
+        fresh[name.rpartition(".")[0]] = None
+    return tuple(fresh)
+
+
+def measure(shape: Shape, context: int) -> Measured:
+    """Count a shape: parameters, FLOPs of a forward and backward pass, and bytes that the latter keeps."""
+    return _measure(tuple(sorted(shape.items())), context)
+
+
+@lru_cache(maxsize=256)
+def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
+    from torch.multiprocessing.reductions import StorageWeakRef
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape = dict(items)
+    task = task_of(str(shape["task"]))
+    kept: dict[StorageWeakRef, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()  # what views share is kept once
+        kept[StorageWeakRef(storage)] = storage
+        return tensor
+
+    device = torch.device("meta")
+    with _quiet(), device:
+        model = _prepared(shape, task, _auto(task).from_config(configuration(shape), attn_implementation="eager"))
+    model.train()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        batch = task.example(shape, 1, context, device)
+        torch.autograd.backward(task.loss(model.model, batch, None).loss)
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        kept.pop(StorageWeakRef(parameter.untyped_storage()), None)
+    return Measured(
+        n_params=sum(p.numel() for p in parameters),
+        n_params_non_embedding=_non_embedding(model),
+        n_trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        flops_per_token=counter.get_total_flops() / context,
+        activation_bytes_per_token=sum(storage.nbytes() for storage in kept.values()) / context,
+    )
+
+
+def export(model: FineTuned, shape: Shape, folder: Path) -> None:
+    """What plain transformers loads; of LoRA merged into the base, and beside it the adapter alone for peft."""
+    with _quiet():
+        whole = model.model
+        if shape["method"] == "lora":
+            adapted: Any = copy.deepcopy(whole)
+            for settings in adapted.peft_config.values():
+                settings.base_model_name_or_path = str(shape["base"])
+            # "auto" would ask the hub whether the base's vocabulary was another.
+            adapted.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
+            (folder / ADAPTER / "README.md").unlink(missing_ok=True)
+            whole = adapted.merge_and_unload()
+        saved: Any = whole
+        saved.save_pretrained(folder)
+
+
+def _prepared(shape: Shape, task: Task, model: nn.Module) -> FineTuned:
+    """With what is not to be trained held fast, adapters put in and the weights of the classes at hand."""
+    method, fresh = str(shape["method"]), [name for name in str(shape["fresh"]).split(",") if name]
+    if method == "frozen":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.rpartition(".")[0] in fresh)
+    if method == "lora":
+        model = _adapted(shape, task, model, fresh)
+    weights = json.loads(str(shape["class_weights"])) if shape.get("class_weights") else None
+    return FineTuned(model, task, None if weights is None else torch.tensor(weights), method == "frozen")
+
+
+def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    targets = [name.strip() for name in str(shape["lora_targets"]).split(",") if name.strip()]
+    config = LoraConfig(
+        task_type=task.peft_type,
+        r=int(shape["lora_rank"]),
+        lora_alpha=int(shape["lora_alpha"]),
+        lora_dropout=float(shape["lora_dropout"]),
+        target_modules=(targets[0] if targets == ["all-linear"] else targets) or None,
+        modules_to_save=fresh or None,
+    )
+    try:
+        adapted: nn.Module = get_peft_model(model, config)
+    except ValueError as error:
+        raise StudyError(
+            tr("model.lora_targets: {why}.", why=str(error).partition("\n")[0].rstrip(".")),
+            tr("Name modules of the base, such as query,value, or all-linear."),
+        ) from None
+    return adapted
+
+
+def _loaded(shape: Shape, task: Task, config: Any) -> nn.Module:
+    from engine.families._base_folder import read_base
+
+    folder = Path(str(shape["base"]))
+    if not folder.is_dir():
+        raise StudyError(
+            tr("model.base: {path} is there no more.", path=str(folder)), tr("Put it back, or start from another base.")
+        )
+    base = read_base(folder)
+    if base.sha256() != shape["base_sha256"]:
+        raise StudyError(
+            tr("model.base: the weights in {path} have changed since this run was made.", path=str(folder)),
+            tr("Start the study again to use them as they are now."),
+        )
+    try:
+        model: nn.Module = _auto(task).from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        why = str(error).strip().partition("\n")[0].rstrip(".")
+        raise StudyError(tr("model.base: {path} cannot be read: {why}.", path=str(folder), why=why)) from None
+    return model
+
+
+def _parsed(config_text: str) -> Any:
+    from transformers import CONFIG_MAPPING
+
+    fields = json.loads(config_text)
+    kind = str(fields["model_type"])
+    if kind not in CONFIG_MAPPING:
+        raise StudyError(tr("model.base: transformers does not know the architecture {kind}.", kind=kind))
+    return CONFIG_MAPPING[kind].from_dict(fields)
+
+
+def _auto(task: Task) -> Any:
+    return _transformers(task.auto_class)
+
+
+def _transformers(name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, name)
+
+
+def _stored_shapes(base: BaseModel) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of the base; BERT's oldest files call what a norm learns gamma and beta."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in base.weights:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():
+                renamed = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
+                    "LayerNorm.beta", "LayerNorm.bias"
+                )
+                found[renamed] = tuple(file.get_slice(name).get_shape())
+    return found
+
+
+def _non_embedding(model: nn.Module) -> int:
+    embedded = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    return sum(p.numel() for p in model.parameters() if id(p) not in embedded)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars and reports: what is newly drawn here is known and meant."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,158 @@
+"""Texts and the class each is of, to fine-tune with: the user's table, or documentation strings on this machine."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from engine.families.base import DataShape
+from engine.i18n import mark
+from engine.sources import _label_table, _labelled_items, sources
+from engine.sources._cache import cached, entry_key
+from engine.sources._labelled_items import LabelledItems
+from engine.sources.base import OnProgress, Preview, Source
+from engine.study import TableSpec
+
+_TOKEN_RATIO = 6
+"""Bytes of the cache that one byte of a table may take; only for the check of free disk."""
+
+
+class LabelledTableSpec(TableSpec, frozen=True, kw_only=True):
+    """Where the texts are, how they are read, and how they are split."""
+
+    path: Annotated[
+        str,
+        msgspec.Meta(
+            title=mark("File"),
+            description=mark(
+                "A table, a folder of tables, or a dataset saved by the datasets library; where none is given, "
+                "documentation strings of installed packages, to be told apart by package"
+            ),
+        ),
+    ] = ""
+    text: Annotated[
+        str,
+        msgspec.Meta(title=mark("Text column"), description=mark("Name of the column, or its number from 1 on")),
+    ] = "text"
+    label: Annotated[
+        str,
+        msgspec.Meta(title=mark("Label column"), description=mark("Name of the column, or its number from 1 on")),
+    ] = "label"
+    text_pair: Annotated[
+        str,
+        msgspec.Meta(
+            title=mark("Second text column"),
+            description=mark("Of tables in which the class is that of two texts together"),
+        ),
+    ] = ""
+    split: Annotated[
+        str,
+        msgspec.Meta(
+            title=mark("Split column"),
+            description=mark("Says train, validation or test for each row; without one the rows are split here"),
+        ),
+    ] = ""
+    header: Annotated[
+        bool,
+        msgspec.Meta(
+            title=mark("Header"), description=mark("Whether the first row of .csv and .tsv holds names, not a text")
+        ),
+    ] = True
+    encoding: Annotated[
+        Literal["utf-8", "gb18030", "big5", "shift_jis", "cp1252"],
+        msgspec.Meta(
+            title=mark("Encoding"),
+            description=mark("Of files that are not UTF-8 and have no byte order mark; UTF-8 stops at them"),
+        ),
+    ] = "utf-8"
+    skip_bad: Annotated[
+        bool,
+        msgspec.Meta(
+            title=mark("Skip bad data"),
+            description=mark("Leave out files and rows that cannot be read and list them, instead of stopping"),
+        ),
+    ] = False
+    validation_fraction: Annotated[
+        float,
+        msgspec.Meta(
+            title=mark("Validation share"),
+            description=mark("Share of the rows of each class that early stopping and the best model go by"),
+            gt=0,
+            le=0.4,
+        ),
+    ] = 0.1
+    test_fraction: Annotated[
+        float,
+        msgspec.Meta(
+            title=mark("Test share"),
+            description=mark("Share of the rows of each class that results are measured on, and nothing else"),
+            gt=0,
+            le=0.5,
+        ),
+    ] = 0.2
+    split_seed: Annotated[
+        int, msgspec.Meta(title=mark("Split seed"), description=mark("Another seed is another split"), ge=0)
+    ] = 0
+    max_length: Annotated[
+        int,
+        msgspec.Meta(title=mark("Longest text"), description=mark("Tokens that a text is cut to"), ge=4, le=131_072),
+    ] = 128
+    rows: Annotated[
+        int,
+        msgspec.Meta(
+            title=mark("Documentation strings"),
+            description=mark("How many where no file is given, as many of each package"),
+            ge=160,
+            le=8_000,
+        ),
+    ] = 2_560
+    tokenizer: Annotated[
+        str,
+        msgspec.Meta(
+            title=mark("Tokenizer"), description=mark("Folder of a tokenizer; by default it is that of the base")
+        ),
+    ] = ""
+
+
+@sources.register("labelled-table")
+class LabelledTable(Source):
+    """Your own labelled texts: .csv, .tsv, .jsonl, .parquet or a saved dataset; or documentation strings."""
+
+    name = "labelled-table"
+    version = 1
+    title = mark("Labelled table")
+    Spec = LabelledTableSpec
+    reads = tuple(_label_table.ENDINGS)
+
+    def shape(self, spec: LabelledTableSpec) -> DataShape:
+        """The classes and how many rows train; the user's table is read and split for it, once per process."""
+        names, counts = _label_table.classes(spec)
+        return DataShape(
+            "labelled",
+            n_classes=len(names),
+            fixed_context=spec.max_length,
+            n_train_items=sum(counts),
+            class_names=names,
+            class_counts=counts,
+        )
+
+    def prepare(self, spec: LabelledTableSpec, cache: Path, on_progress: OnProgress) -> LabelledItems:
+        """Read, drop copies, split and tokenise; see ``Source.prepare``."""
+        listing = _label_table.listing(spec)
+        settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
+        tokenizer = _labelled_items.tokenizer_digest(spec.tokenizer)
+        key = entry_key([self.name, self.version, _label_table.PIPELINE_VERSION, settings, tokenizer], listing)
+        return cached(
+            cache,
+            f"labelled-{key}",
+            _labelled_items.opened,
+            lambda folder: _labelled_items.make(spec, folder, on_progress),
+            _TOKEN_RATIO * sum(size for _, size, _ in listing),
+        )
+
+    def preview(self, spec: LabelledTableSpec, n: int = 5) -> list[Preview]:
+        """The first ``n`` rows with their classes."""
+        return [
+            {"origin": row.where, "text": "\n\n".join(row.texts), "label": row.label}
+            for row in _label_table.first_rows(spec, n)
+        ]
