@@ -22,7 +22,7 @@ from engine.cli_export import export_app
 from engine.cli_fit import fit
 from engine.cli_forecast import advise, forecast_app
 from engine.cli_import import import_results
-from engine.cli_shared import Home, Json, Set, StudyId, print_document, reading
+from engine.cli_shared import Home, Json, Set, StudyId, home_of, print_document, reading
 from engine.errors import InputError, KnownError
 from engine.events import RunState
 from engine.i18n import language, set_language, system_language, tr
@@ -140,10 +140,9 @@ def plan(
 ) -> None:
     """Sizes, tokens, FLOPs, memory, disk and time of a study; nothing is trained."""
     from engine.bases import settle
-    from engine.lab import default_home
     from engine.planning import plan as make_plan
 
-    home = home or default_home()
+    home = home_of(home)
     document = make_plan(settle(load_study(study, set_ or (), profile), home), home)
     rows = [[r["n_params"], r["tokens"], r["compute_flops"], r["memory_bytes"], r["seconds"]] for r in document["runs"]]
     columns = [tr("parameters"), tr("tokens"), tr("FLOPs"), tr("bytes of memory"), tr("seconds")]
@@ -172,10 +171,10 @@ def run(
     """Run a study to the end; what was interrupted is resumed and what is finished is skipped."""
     from engine.bases import settle
     from engine.expand import expand
-    from engine.lab import Lab, default_home
+    from engine.lab import Lab
     from engine.results import finish_study, study_document
 
-    spec = settle(load_study(study, set_ or (), profile), home or default_home())
+    spec = settle(load_study(study, set_ or (), profile), home_of(home))
     expand(spec)  # what is wrong with the study itself must not leave a new home behind
     asked = _Interrupt()
     with asked, Lab.open(home, jobs=jobs) as lab:
