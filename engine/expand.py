@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from engine.adapting.compression.spec import compressed_runs
 from engine.capabilities import capabilities
 from engine.errors import InputError, StudyError
 from engine.families import families
@@ -35,11 +36,13 @@ VARIABLE_TABLES = ("model", "data", "training")
 
 
 def expand(study: StudySpec) -> tuple[RunSpec, ...]:
-    """Every run of a study, fully resolved: sizes ascending, then variants, then seeds.
+    """Every run of a study, fully resolved: sizes ascending, then variants, then seeds, then what is made of them.
 
     Raises:
         StudyError: a family, source or capability field is wrong; the message begins with the field.
     """
+    if study.compression is not msgspec.UNSET:
+        return compressed_runs(study, expand)
     refuse_imported(study)
     _check_ladder(study)
     if study.kind == "simulate":

@@ -127,6 +127,32 @@ class ForecastSpec(Strict, frozen=True, kw_only=True):
     """What share of such intervals ought to hold what comes."""
 
 
+class CompressionMethod(Strict, frozen=True, kw_only=True):
+    """One way to make trained models smaller. The last four fields are of pruning."""
+
+    method: Literal["prune-unstructured", "prune-structured", "int8-dynamic", "int8-weights", "int4-weights"]
+    amount: Fraction = 0.5
+    """Share of the weights of every pruned matrix that is cut, or of the heads, hidden units and channels."""
+    schedule: Literal["one-shot", "gradual"] = "one-shot"
+    """All at once before the fine-tuning, or little by little over its first half (Zhu & Gupta 2017)."""
+    fine_tune: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.5
+    """Steps of fine-tuning as a share of the parent's."""
+    learning_rate: PositiveFloat = 0.3
+    """Peak rate of the fine-tuning as a share of the parent's."""
+
+
+class CompressionSpec(Strict, frozen=True, kw_only=True):
+    """What is done to every finished run of a study: each method makes a run of its own that builds on it."""
+
+    methods: Annotated[tuple[CompressionMethod, ...], msgspec.Meta(min_length=1)]
+    of: str = ""
+    """Name of the study whose runs are compressed, the other fields being its own; empty: this one, trained first."""
+    sizes: tuple[Positive, ...] = ()
+    """Only runs of these sizes; empty: of all."""
+    seeds: tuple[int, ...] = ()
+    """Only runs of these seeds; empty: of all."""
+
+
 class ImportedFile(Strict, frozen=True, kw_only=True):
     """A file that results were read from, by name; where it lay is the reader's own business and is not kept."""
 
@@ -167,6 +193,8 @@ class StudySpec(Strict, frozen=True, kw_only=True):
     capabilities: tuple[CapabilityUse, ...] = ()
     headline: Headline = Headline()
     forecast: ForecastSpec | msgspec.UnsetType = msgspec.UNSET
+    """Left out of the JSON where it is not given: ids stay."""
+    compression: CompressionSpec | msgspec.UnsetType = msgspec.UNSET
     """Left out of the JSON where it is not given: ids stay."""
     imported: Imported | msgspec.UnsetType = msgspec.UNSET
     """Only with ``kind = "import"``; left out of the JSON otherwise: ids stay."""
@@ -235,6 +263,8 @@ class RunSpec(Strict, frozen=True, kw_only=True):
     execution: ExecutionSpec = ExecutionSpec()
     parent: str | msgspec.UnsetType = msgspec.UNSET
     """``spec_hash`` of the run it builds on, which must finish first: what it compresses, or its teacher."""
+    compression: CompressionMethod | msgspec.UnsetType = msgspec.UNSET
+    """Of a run of kind ``compress``: what it does to its parent."""
 
     @property
     def label(self) -> str:

@@ -1,7 +1,9 @@
 """The network behind ``cnn``: convolutions with biases, without normalisation, plain or with paths around pairs."""
 
+import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from engine.families._convolutions import Convolution, convolutions
 from engine.families._mlp import ACTIVATIONS
+from engine.families._units import Part, Units
 
 
 class Conv(nn.Module):
@@ -54,6 +57,14 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(_blocks(plan[1:]))
         self.head = nn.Linear(plan[-1].n_out, int(shape["n_outputs"]))
 
+    def units(self) -> list[Units]:
+        """The channels of each convolution; of a residual block those inside it, since the stream is shared."""
+        inside = [block for block in self.blocks if isinstance(block, Residual)]
+        if inside:
+            return [_channels(block.first, block.second) for block in inside]
+        plain = [self.stem, *(block for block in self.blocks if isinstance(block, Conv))]
+        return [_channels(first, second) for first, second in itertools.pairwise([*plain, self.head])]
+
     def hidden(self, x: Tensor) -> list[Tensor]:
         """What the first layer and each block give, (batch, channels, h, w) each."""
         x = self.activation(self.stem(x))
@@ -81,6 +92,22 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.pooled(x) * self.output_multiplier)
         return out
+
+
+def _channels(first: Conv, second: nn.Module) -> Units:
+    """What ``first`` gives and ``second``, a convolution or the head, reads."""
+    parts = [Part(first, "weight"), Part(second, "weight", axis=1)]
+    if first.bias is not None:
+        parts.insert(1, Part(first, "bias"))
+
+    def resized(n: int) -> None:
+        first.plan = replace(first.plan, n_out=n)
+        if isinstance(second, Conv):
+            second.plan = replace(second.plan, n_in=n)
+        else:
+            second.in_features = n
+
+    return Units("channels", first.plan.n_out, tuple(parts), resized)
 
 
 def _blocks(plan: list[Convolution]) -> list[nn.Module]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.families._attention import IMPLEMENTATIONS, attend, causal_bias, usual_implementation
+from engine.families._units import Part, Units
 
 EMBEDDING_GAIN = 2**0.5
 """Std of the logits at initialisation at the base width, where embeddings have std gain / sqrt(base width).
@@ -73,6 +74,18 @@ class Block(nn.Module):
         self.norm_mlp = self.make_norm(d_model, float(shape["norm_eps"]))
         self.gate_up = nn.Parameter(torch.empty(2 * d_ff, d_model))
         self.down = nn.Parameter(torch.empty(d_model, d_ff))
+
+    def units(self) -> list[Units]:
+        """Its heads, and the hidden units of its MLP where it has one."""
+
+        def resized(n: int) -> None:
+            self.n_heads = n
+
+        found = [Units("heads", self.n_heads, (Part(self, "qkv", repeats=3), Part(self, "out", axis=1)), resized)]
+        if self.has_mlp:
+            parts = (Part(self, "gate_up", repeats=2), Part(self, "down", axis=1))
+            found.append(Units("hidden units", self.down.shape[1], parts, lambda n: None))
+        return found
 
     def matrices(self) -> list[nn.Parameter]:
         """The hidden matrices, (fan_out, fan_in) each."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.families._units import Units, linear_units
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
@@ -26,6 +28,10 @@ class Network(nn.Module):
     def layers(self) -> list[nn.Linear]:
         """Every linear layer from input to output."""
         return [layer for layer in self.linears if isinstance(layer, nn.Linear)]
+
+    def units(self) -> list[Units]:
+        """The hidden units of each layer."""
+        return [linear_units("hidden units", *pair) for pair in itertools.pairwise(self.layers)]
 
     def hidden(self, x: Tensor) -> list[Tensor]:
         """What each hidden layer gives, (batch, d_hidden) each."""

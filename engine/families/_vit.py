@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from engine.families._attention import causal_bias, usual_implementation
 from engine.families._decoder import Multipliers
+from engine.families._units import Part, Units, linear_units
 
 NORM_EPS = 1e-6
 POSITION_STD = 0.5
@@ -32,13 +33,23 @@ class Block(nn.Module):
         self.up = nn.Linear(d_model, d_ff)
         self.down = nn.Linear(d_ff, d_model)
 
+    def units(self) -> list[Units]:
+        """Its heads, and the hidden units of its MLP."""
+
+        def resized(n: int) -> None:
+            self.n_heads = n
+
+        parts = (Part(self.qkv, "weight", repeats=3), Part(self.qkv, "bias", repeats=3), Part(self.out, "weight", 1))
+        heads = Units("heads", self.n_heads, parts, resized)
+        return [heads, linear_units("hidden units", self.up, self.down)]
+
     def forward(self, x: Tensor) -> Tensor:
         x = torch.add(x, self._attention(self.norm_attention(x)), alpha=self.multipliers.residual)
         branch = self.down(F.gelu(self.up(self.norm_mlp(x))))
         return torch.add(x, branch, alpha=self.multipliers.residual)
 
     def _attention(self, x: Tensor) -> Tensor:
-        batch, t, d_model = x.shape
+        batch, t, _ = x.shape
         q, k, v = self.qkv(x).view(batch, t, 3 * self.n_heads, -1).transpose(1, 2).chunk(3, dim=1)
         scale = self.multipliers.attention
         if usual_implementation(q.device.type, q.dtype, t) == "written":
@@ -46,7 +57,7 @@ class Block(nn.Module):
             mixed = (scores + causal_bias(t, q.device, q.dtype) if self.causal else scores).softmax(-1) @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=scale)
-        projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, t, d_model))
+        projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, t, -1))
         return projected
 
 

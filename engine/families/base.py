@@ -126,6 +126,8 @@ class Family(ABC):
     def fit_data(self, spec: Any, size: int, data: TableSpec) -> TableSpec:
         """The data's spec with what follows from the model, as a tokenizer does; unchanged unless overridden."""
         return data
+    has_units: ClassVar[bool] = False
+    """Whether its networks say which heads, hidden units or channels can be cut out (``engine.families._units``)."""
 
     @abstractmethod
     def resolve(self, spec: Any, size: int, data: DataShape, context: int) -> dict[str, Scalar]:

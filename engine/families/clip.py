@@ -86,6 +86,7 @@ class Clip(Family):
     title = mark("CLIP: images and captions in one space")
     Spec = ClipSpec
     modalities = frozenset({"captions"})
+    has_units = True
 
     def resolve(self, spec: ClipSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The shape that comes closest to ``size`` in ratio; depth and heads by width are those of ``gpt``."""

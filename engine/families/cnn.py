@@ -108,6 +108,7 @@ class Cnn(Family):
     Spec = CnnSpec
     modalities = frozenset({"images"})
     learns_classes = True
+    has_units = True
 
     def resolve(self, spec: CnnSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The channels whose parameters come closest to ``size`` in ratio; all of them count, there is no embedding."""

@@ -129,6 +129,7 @@ class Gpt(Family):
     Spec = GptSpec
     modalities = frozenset({"tokens"})
     predicts_next = True
+    has_units = True
 
     def resolve(self, spec: GptSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""

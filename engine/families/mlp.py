@@ -54,6 +54,7 @@ class Mlp(Family):
     Spec = MlpSpec
     modalities = frozenset({"vectors"})
     learns_classes = True
+    has_units = True
 
     def resolve(self, spec: MlpSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The width whose parameters come closest to ``size`` in ratio; all of them count, there is no embedding."""

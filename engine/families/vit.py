@@ -122,6 +122,7 @@ class Vit(Family):
     Spec = VitSpec
     modalities = frozenset({"images"})
     learns_classes = True
+    has_units = True
 
     def resolve(self, spec: VitSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio: widths and depths are those of ``gpt``."""
