@@ -137,7 +137,7 @@ def _scores(surface: "Surface", runs: "Sequence[Observation]", ask: Ask) -> "lis
 
 def _measured_rate(reader: "Reader", study_id: str) -> float | None:
     """FLOPs by 6 N D in a second of training, of the largest size that finished: what this machine really did."""
-    done = [r for r in reader.runs(study_id) if r.state == RunState.FINISHED and r.seconds > 0 and r.tokens_seen > 0]
+    done = [r for r in reader.ladder(study_id) if r.state == RunState.FINISHED and r.seconds > 0 and r.tokens_seen > 0]
     if not done:
         return None
     largest = max(run.n_params_non_embedding for run in done)

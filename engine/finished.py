@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InputError, TrainingError
+from engine.errors import InputError
 from engine.families import families
 from engine.families.base import training_hints
 from engine.i18n import tr
@@ -32,17 +32,10 @@ class Finished:
 
     def load(self) -> "nn.Module":
         """The model on CPU in evaluation mode; raises ``TrainingError`` where its weights cannot be read."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from engine.training.checkpoint import load_weights
 
         model = families[self.spec.family].blank(self.spec.shape, training_hints(self.spec))
-        try:
-            model.load_state_dict(load_file(self.path))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise TrainingError(
-                tr("The weights {path} cannot be read: {error}.", path=str(self.path), error=str(error)),
-                tr("Restore them from a copy, or train the run again."),
-            ) from None
+        load_weights(model, self.path)
         return model.eval()
 
 
@@ -51,6 +44,11 @@ def finished_run(reader: "Reader", home: Path, run_id: int) -> Finished:
     spec = reader.run_spec(run_id)
     if spec.kind == "import":
         raise InputError(tr("run {run} was imported: its weights are not here.", run=run_id))
+    if spec.kind == "compress":
+        raise InputError(
+            tr("run {run} is a compressed model: it lies in the run's folder as it is.", run=run_id),
+            tr("Take the run that it was made from."),
+        )
     saved = [artifact for artifact in reader.artifacts(run_id) if artifact.kind == "weights"]
     if not saved:
         raise InputError(tr("run {run} has no finished model yet.", run=run_id), tr("Let it finish first."))

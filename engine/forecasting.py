@@ -12,7 +12,7 @@ from engine.events import RunState
 from engine.expand import expand
 from engine.i18n import tr
 from engine.store import mutations
-from engine.study import ForecastSpec, RunSpec, StudySpec, spec_hash
+from engine.study import DERIVED, ForecastSpec, RunSpec, StudySpec, spec_hash
 
 if TYPE_CHECKING:
     from engine.analysis.forecasts import Observation, Target
@@ -163,7 +163,10 @@ def observations(reader: "Reader", study_id: str, rows: "Sequence[RunRow] | None
     finished = [
         row
         for row in (reader.runs(study_id) if rows is None else rows)
-        if row.state == RunState.FINISHED and row.val_loss is not None and math.isfinite(row.val_loss)
+        if row.kind not in DERIVED
+        and row.state == RunState.FINISHED
+        and row.val_loss is not None
+        and math.isfinite(row.val_loss)
     ]
     plain = [row for row in finished if row.variant.keys() <= TOKEN_FIELDS]
     if finished and not plain:
@@ -223,7 +226,7 @@ def _came(reader: "Reader", row: "ForecastRow") -> "list[list[RunRow]]":
     """
     act = row.document["act"] == ACT
     of = [row.study_id] if act else siblings(reader, reader.study_spec(row.study_id))
-    runs = [run for study_id in of for run in reader.runs(study_id)]
+    runs = [run for study_id in of for run in reader.ladder(study_id)]
     runs = [run for run in runs if run.started is None or run.started >= row.created]
     return [
         [

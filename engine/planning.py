@@ -27,6 +27,8 @@ CALIBRATION_SECONDS = 1.5
 """How long the steps of one shape are timed."""
 RUN_OVERHEAD_SECONDS = 1.5
 """Opening the data, building the model and writing files, per run; measured on 2 cores."""
+COMPRESSION_SECONDS = 2.5
+"""Writing a compressed model, reading it and timing it beside its parent; measured on 2 cores with small ones."""
 START_SECONDS = 10.0
 """Starting the verb and its workers, 24 MB of python-text as bytes (1.5 s of it) and the law; measured on 2 cores."""
 BPE_SECONDS = 11.0
@@ -152,7 +154,9 @@ def _reasons(runs: Sequence[RunSpec], machine: Machine, jobs: int, home: Path) -
 
 def _calibrate(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> dict[float, tuple[float, float]]:
     """FLOPs per token -> (seconds per token of a step, of a forward pass), runs side by side."""
-    by_cost = {run.compute_flops / run.training.tokens: run for run in runs}
+    by_cost = {run.compute_flops / run.training.tokens: run for run in runs if run.training.tokens}
+    if not by_cost:
+        return {}
     costs = sorted(by_cost)
     picked = sorted({costs[0], costs[len(costs) // 2], costs[-1]})[:MAX_SHAPES]
     specs = [machine.freeze(by_cost[cost], jobs) for cost in picked]
@@ -242,11 +246,14 @@ def _time(do: Any, seconds: float, device: str) -> float:
 
 def _seconds(run: RunSpec, rates: dict[float, tuple[float, float]]) -> float:
     training = run.training
+    measuring = COMPRESSION_SECONDS if run.kind == "compress" else 0.0
+    if not training.tokens:  # nothing is trained
+        return RUN_OVERHEAD_SECONDS + measuring
     cost = run.compute_flops / training.tokens
     step, forward = (_interpolate({c: r[i] for c, r in rates.items()}, cost) for i in (0, 1))
     evaluations = math.ceil(training.n_steps / training.eval_every) * training.eval_tokens
     evaluations += training.final_eval_tokens + CAPABILITY_TOKENS * len(run.capabilities)
-    return step * training.tokens + forward * evaluations + RUN_OVERHEAD_SECONDS
+    return step * training.tokens + forward * evaluations + RUN_OVERHEAD_SECONDS + measuring
 
 
 def _interpolate(points: dict[float, float], x: float) -> float:

@@ -74,7 +74,8 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
     runs = reader.runs(study_id)
     final = final_evaluations(reader, study_id)
     headline = spec.headline
-    by_size = headline_by_size(runs, final, headline.capability, headline.metric)
+    ladder = reader.ladder(study_id)
+    by_size = headline_by_size(ladder, final, headline.capability, headline.metric)
     return {
         "study_id": study_id,
         "study": spec.name,
@@ -90,7 +91,7 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
             "capability": headline.capability,
             "metric": headline.metric,
             "by_size": by_size,
-            "by_variant": headline_by_variant(runs, final, headline.capability, headline.metric),
+            "by_variant": headline_by_variant(ladder, final, headline.capability, headline.metric),
         },
     }
 
@@ -101,7 +102,7 @@ def verdicts(reader: "Reader", study_id: str, capability: str) -> list[dict[str,
 
     if capability == "language-modelling":
         return []
-    finished = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED]
+    finished = [run for run in reader.ladder(study_id) if run.state == RunState.FINISHED]
     found = []
     for variant in variants(finished):
         with contextlib.suppress(InputError):  # nothing was measured on these runs

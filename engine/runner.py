@@ -492,6 +492,10 @@ def _run_one_of(kind: str) -> RunOne:
         from engine.simulating.run import run_one as simulate
 
         return simulate
+    if kind == "compress":
+        from engine.adapting.compression.run import run_one as compress
+
+        return compress
     from engine.training.run import run_one as train
 
     return train

@@ -24,6 +24,10 @@ HOW_LONG = frozenset({"tokens", "tokens_per_param", "steps", "epochs"})
 """Fields of ``training`` of which exactly one says how long a run is."""
 
 
+DERIVED = frozenset({"compress"})
+"""Kinds of runs whose model is another run's, made smaller: never points of a ladder, its laws or forecasts."""
+
+
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every part of a study: frozen, named fields only, unknown fields are errors."""
 

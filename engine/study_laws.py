@@ -42,7 +42,7 @@ def fit_study(store: "Store", study_id: str) -> dict[str, Any] | None:
         return None
     if len({run.n_params for run in runs}) < SMALLEST_LADDER:
         return None
-    trained = {run.family for run in reader.runs(study_id) if run.family in families}
+    trained = {run.family for run in reader.ladder(study_id) if run.family in families}
     if not all(families[family].loss_ranks_models for family in trained):
         return None
     document = None
@@ -190,7 +190,7 @@ def sweeps(reader: "Reader", study_id: str) -> list[dict[str, Any]]:
     from engine.analysis.sweeps import FEWEST_VALUES, Trial, sweep_document
 
     vary = reader.study_spec(study_id).ladder.vary
-    rows = [row for row in reader.runs(study_id) if row.state == "finished" and row.val_loss is not None]
+    rows = [row for row in reader.ladder(study_id) if row.state == "finished" and row.val_loss is not None]
     found = []
     for field, values in vary.items():
         if (

@@ -21,7 +21,8 @@ OTHER_SPLITS = ("ood_", "train_", "expected_")
 
 def judged_capabilities(rows: Sequence["EvaluationRow"]) -> list[str]:
     """Capabilities with a metric other than the loss of language modelling, by name."""
-    return sorted({row.capability for row in rows if row.capability != "language-modelling"})
+    found = {row.capability for row in rows if row.capability != "language-modelling"}
+    return sorted(name for name in found if name not in capabilities or capabilities[name].is_ability)
 
 
 def variants(runs: Sequence["RunRow"]) -> list[str]:
@@ -36,7 +37,7 @@ def judge_study(
 
     ``variant`` is one of ``variants``, the first by default. Raises ``InputError`` where nothing was measured.
     """
-    runs = {run.id: run for run in reader.runs(study_id) if run.state == RunState.FINISHED}
+    runs = {run.id: run for run in reader.ladder(study_id) if run.state == RunState.FINISHED}
     chosen = variant if variant is not None else next(iter(variants(list(runs.values()))), "{}")
     runs = {run_id: run for run_id, run in runs.items() if run.variant_json == chosen}
     rows = [

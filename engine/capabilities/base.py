@@ -77,6 +77,8 @@ class Capability(ABC):
     description: ClassVar[str]
     Spec: ClassVar[type[TableSpec]]
     metrics: ClassVar[tuple[Metric, ...]]
+    is_ability: ClassVar[bool] = True
+    """Whether it is something a model can do, and so may be judged for emergence; False for what a model costs."""
     scores_items: ClassVar[bool] = True
     """Whether its metrics score the same items one by one: only then can one of them make another look sudden."""
 

@@ -1,6 +1,5 @@
 """The network behind ``cnn``: convolutions with biases, without normalisation, plain or with paths around pairs."""
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -63,7 +62,8 @@ class Network(nn.Module):
         if inside:
             return [_channels(block.first, block.second) for block in inside]
         plain = [self.stem, *(block for block in self.blocks if isinstance(block, Conv))]
-        return [_channels(first, second) for first, second in itertools.pairwise([*plain, self.head])]
+        readers: list[Conv | nn.Linear] = [*plain[1:], self.head]
+        return [_channels(first, second) for first, second in zip(plain, readers, strict=True)]
 
     def hidden(self, x: Tensor) -> list[Tensor]:
         """What the first layer and each block give, (batch, channels, h, w) each."""
@@ -94,7 +94,7 @@ class Network(nn.Module):
         return out
 
 
-def _channels(first: Conv, second: nn.Module) -> Units:
+def _channels(first: Conv, second: Conv | nn.Linear) -> Units:
     """What ``first`` gives and ``second``, a convolution or the head, reads."""
     parts = [Part(first, "weight"), Part(second, "weight", axis=1)]
     if first.bias is not None:

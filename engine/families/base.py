@@ -119,6 +119,9 @@ class Family(ABC):
     loss_ranks_models: ClassVar[bool] = True
     """Whether a lower validation loss is a better model. False for a game of two, whose loss no law is fitted to."""
 
+    has_units: ClassVar[bool] = False
+    """Whether its networks say which heads, hidden units or channels can be cut out (``engine.families._units``)."""
+
     def own_sizes(self, spec: Any) -> tuple[int, ...]:
         """Sizes of models that are there already, smallest first; none where ``ladder.sizes`` decides."""
         return ()
@@ -126,8 +129,6 @@ class Family(ABC):
     def fit_data(self, spec: Any, size: int, data: TableSpec) -> TableSpec:
         """The data's spec with what follows from the model, as a tokenizer does; unchanged unless overridden."""
         return data
-    has_units: ClassVar[bool] = False
-    """Whether its networks say which heads, hidden units or channels can be cut out (``engine.families._units``)."""
 
     @abstractmethod
     def resolve(self, spec: Any, size: int, data: DataShape, context: int) -> dict[str, Scalar]:

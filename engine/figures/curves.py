@@ -31,7 +31,7 @@ def loss_curves(
         raise InputError(
             tr("loss-curves has no x axis {name!r} (there are: {known}).", name=x, known=", ".join(X_AXES))
         )
-    runs = sorted(reader.runs(study_id), key=lambda r: (size_of(r, convention), r.variant_json, r.seed))
+    runs = sorted(reader.ladder(study_id), key=lambda r: (size_of(r, convention), r.variant_json, r.seed))
     x = _known_axis(runs, x)
     sizes = sorted({size_of(run, convention) for run in runs})
     series: list[Series] = []

@@ -155,7 +155,7 @@ def _chance_words(capability: str) -> str:
 def finished(reader: Reader, study_id: str) -> list[RunRow]:
     """The finished runs of a study; raises ``InputError`` where there is none."""
     reader.study(study_id)  # an unknown study is said to be unknown, not empty
-    runs = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED]
+    runs = [run for run in reader.ladder(study_id) if run.state == RunState.FINISHED]
     if not runs:
         raise InputError(tr("no run of this study has finished yet."), tr("Start it, or wait for its first run."))
     return runs

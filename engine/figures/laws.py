@@ -218,7 +218,7 @@ def _nothing() -> InputError:
 
 
 def _runs(reader: "Reader", study_id: str) -> "list[RunRow]":
-    return [run for run in reader.runs(study_id) if run.state == "finished"]
+    return [run for run in reader.ladder(study_id) if run.state == "finished"]
 
 
 def _surface(params: dict[str, float], n_params: float, tokens: Floats) -> Floats:

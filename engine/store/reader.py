@@ -22,7 +22,7 @@ from engine.i18n import tr
 from engine.store.decimate import min_max
 from engine.store.faults import as_known
 from engine.store.rows import ArtifactRow, EvaluationRow, EventRow, ForecastRow, Row, RunRow, SampleRow, StudyRow
-from engine.study import RunSpec, StudySpec
+from engine.study import DERIVED, RunSpec, StudySpec
 
 R = TypeVar("R", bound=Row)
 _POINT = np.dtype([("step", np.int64), ("value", np.float64)])
@@ -112,6 +112,10 @@ class Reader:
             "SELECT run.* FROM run JOIN study ON study.id = run.study_id WHERE trashed IS NULL"
             " ORDER BY position, run.id",
         )
+
+    def ladder(self, study_id: str) -> list[RunRow]:
+        """The runs of a study that are sizes of its ladder: those that were trained, not what was made of them."""
+        return [run for run in self.runs(study_id) if run.kind not in DERIVED]
 
     def a_run_of_each_family(self) -> list[RunRow]:
         """The first run of each family in each study: what tells units and shapes without reading them all."""

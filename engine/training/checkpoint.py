@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from engine.errors import ResourceError, TrainingError
 from engine.i18n import tr
@@ -89,6 +89,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tr("Move the file away to train the run from the start."),
         ) from error
     return Checkpoint(header, parts)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a file of weights. Raises ``TrainingError`` where it cannot be read or is of another model."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(
+            tr("The weights {path} cannot be read: {error}.", path=str(path), error=str(error)),
+            tr("Restore them from a copy, or train the run again."),
+        ) from None
 
 
 def rng_tensors(device: torch.device) -> dict[str, Tensor]:

@@ -31,6 +31,8 @@ EVAL_TOKENS_PER_BATCH = 8_192
 """Tokens (or samples) of one validation forward pass at most: large enough to be efficient."""
 EVAL_ACTIVATION_BYTES = 512 * 2**20
 """What they may take, by what a backward pass would keep: an image is one sample and may be megabytes."""
+MOST_OF_AN_ERROR = 500
+"""Characters of what torch says that are kept in a run's log."""
 SAMPLES = "samples"
 """Folder of what a model made, in the run's folder."""
 LANGUAGE_MODELLING = "language-modelling"
@@ -127,11 +129,18 @@ def under_test(
 
 
 def final_evaluations(
-    model: nn.Module, spec: RunSpec, prepared: Prepared, device: torch.device, teller: Teller, folder: Path
+    model: nn.Module,
+    spec: RunSpec,
+    prepared: Prepared,
+    device: torch.device,
+    teller: Teller,
+    folder: Path,
+    unable: tuple[type[Exception], ...] = (),
 ) -> None:
     """Score the finished model on every capability of its study; language modelling is always one, where it can be.
 
     Of other families the plain validation loss is told, so that every run has one that a law can be fitted to.
+    ``unable`` is what a capability may raise that asks more of a model than it can do: it is told as not measured.
     """
     is_language_model = families[spec.family].predicts_next
     uses: dict[str, Mapping[str, Any]] = {use.name: use.options for use in spec.capabilities}
@@ -146,8 +155,12 @@ def final_evaluations(
     for done, (name, options) in enumerate(uses.items()):
         teller.phase(PhaseName.EVALUATING, done / len(uses))
         capability = capabilities[name]
-        with evaluating(model):
-            scores = capability.evaluate(convert(dict(options), capability.Spec, name), subject, prepared)
+        scores: list[Score] = []
+        try:
+            with evaluating(model):
+                scores = capability.evaluate(convert(dict(options), capability.Spec, name), subject, prepared)
+        except unable as error:
+            teller.log(f"{type(error).__name__}: {error}"[:MOST_OF_AN_ERROR], "warning")
         for score in scores:
             teller.emit(_evaluation(teller.run_id, name, score))
         if not scores:

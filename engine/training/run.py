@@ -4,6 +4,7 @@ Imports torch only when called, so that the program can name ``run_one`` before 
 """
 
 import gc
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.errors import ResourceError
@@ -16,23 +17,32 @@ if TYPE_CHECKING:
 
 
 def run_one(task: Task, reporter: "Reporter", control: "Control") -> Outcome:
-    """Train the run of a task, or resume it from the checkpoint in its folder, and measure the finished model.
+    """Train the run of a task, or resume it from the checkpoint in its folder, and measure the finished model."""
 
-    Known failures come back as outcomes; a disk that is full leaves the run interrupted, to be resumed. Anything
-    else is raised, for the executor to keep with its traceback.
-    """
-    from engine.training.device import out_of_memory
-    from engine.training.kernels import configure_allocator
-    from engine.training.session import Session
-
-    configure_allocator()
-
-    try:
+    def run() -> Outcome:
         if task.partners:
             from engine.training.stacked import run_stack
 
             return run_stack(task, reporter, control)
+        from engine.training.session import Session
+
         return Session(task, reporter, control).run()
+
+    return guarded(task, run)
+
+
+def guarded(task: Task, run: Callable[[], Outcome]) -> Outcome:
+    """Do ``run``; known failures come back as outcomes.
+
+    A disk that is full leaves the run interrupted, to be resumed. Anything else is raised, for the executor to keep
+    with its traceback.
+    """
+    from engine.training.device import out_of_memory
+    from engine.training.kernels import configure_allocator
+
+    configure_allocator()
+    try:
+        return run()
     except ResourceError as error:
         return Outcome(task.run_id, RunState.INTERRUPTED, error.message, error.remedy)
     except (MemoryError, RuntimeError) as error:

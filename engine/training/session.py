@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +29,7 @@ from engine.training.report import Clock, Curve, Teller
 
 if TYPE_CHECKING:
     from engine.events import Control, Reporter
+    from engine.families.base import ParamGroup
     from engine.sources.base import Prepared
     from engine.study import Scalar
 
@@ -126,10 +127,10 @@ class Session:
         """The run as the loop wants it, new or as its checkpoint left it. ``compiled`` False keeps its loss eager."""
         spec, training = self.spec, self.spec.training
         torch.manual_seed(spec.seed)
-        model = build_for(self.family, spec).to(self.placement.device)
+        model = self.build().to(self.placement.device)
         autocast = self._configure(model)
         groups = self.family.param_groups(model, spec.shape, training.lr_rule, training.base_width)
-        optimizer = Optimizer(model, groups, training)
+        optimizer = self.optimizer(model, groups)
         state = self._restore(model, optimizer, prepared)
         clock = Clock(state.seconds)
         curve = Curve(self.teller, clock, state, training)
@@ -156,6 +157,14 @@ class Session:
         if self._resumed is not None:
             self._tell_again(run)
         return run
+
+    def build(self) -> nn.Module:
+        """The model before its first step, on CPU."""
+        return build_for(self.family, self.spec)
+
+    def optimizer(self, model: nn.Module, groups: "Sequence[ParamGroup]") -> Optimizer:
+        """What updates it."""
+        return Optimizer(model, groups, self.spec.training)
 
     def _configure(self, model: nn.Module) -> bool:
         """Set how the model computes; True where only autocast can, since the model has no such settings."""
@@ -351,15 +360,16 @@ class Session:
         best = self.task.folder / ck.BEST
         wants_best = state.stopped_early or run.spec.kind == "finetune"
         if wants_best and training.keep_best and best.exists():
-            from safetensors.torch import load_file
-
-            run.model.load_state_dict(load_file(best))
+            ck.load_weights(run.model, best)
             self.teller.log(tr("The finished model is the best one, of step {step}.", step=state.best_step))
         self.teller.phase(PhaseName.SAVING)
         self._write_weights(run, ck.WEIGHTS, "weights")
+        self.write_description(prepared)
+        final_evaluations(run.model, self.spec, prepared, run.device, self.teller, self.task.folder)
+
+    def write_description(self, prepared: "Prepared") -> None:
+        """What the model is, beside its file: it must outlive the cache that its data came from."""
         ck.write_text(self.task.folder / ck.MODEL, msgspec.json.format(msgspec.json.encode(self.spec)).decode())
         if isinstance(prepared, TokenisedText):
-            # Beside the weights: a model must outlive the cache that its data came from.
             for name, text in prepared.tokenizer_files().items():
                 ck.write_text(self.task.folder / name, text)
-        final_evaluations(run.model, self.spec, prepared, run.device, self.teller, self.task.folder)

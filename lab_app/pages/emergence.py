@@ -57,7 +57,7 @@ class Shown:
 def read(reader: "Reader", study: str, capability: str, variant: str, convention: str) -> Shown:
     """Everything the page shows; runs off the window's thread."""
     shown = Shown(judged_capabilities(reader.evaluations(study, final_only=True)))
-    runs = [run for run in reader.runs(study) if run.state == RunState.FINISHED]
+    runs = [run for run in reader.ladder(study) if run.state == RunState.FINISHED]
     shown.variants = variants(runs)
     headline = reader.study_spec(study).headline.capability
     if capability not in shown.capabilities:

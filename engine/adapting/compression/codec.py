@@ -89,7 +89,7 @@ class File:
         try:
             with safe_open(path, framework="pt") as file:
                 self.header = msgspec.json.decode((file.metadata() or {})[KEY], type=Header)
-                self._parts = {name: file.get_tensor(name) for name in file.keys()}
+                self._parts: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError, KeyError, msgspec.MsgspecError) as error:
             raise self._unreadable(str(error)) from None
         if self.header.format != FORMAT:
@@ -104,11 +104,12 @@ class File:
             raise self._unreadable(tr("it is of another model"))
         method, at = self.header.method, dict.fromkeys(self._parts, 0)
         bits = BITS.get(method)
+        in_integers = _quantizable(model) if bits else set()
         may_be_cut = pruned_weights(model).keys() if method == UNSTRUCTURED else frozenset()
 
         def take(part: str, n: int) -> Tensor:
             first = at.get(part, 0)
-            found = self._parts.get(part, torch.empty(0))[first : first + n]
+            found: Tensor = self._parts.get(part, torch.empty(0))[first : first + n]
             if len(found) != n:
                 raise self._unreadable(tr("it ends too early"))
             at[part] = first + n
@@ -116,7 +117,7 @@ class File:
 
         for name, tensor in _stored(model).items():
             n = tensor.numel()
-            if bits and name in _quantizable(model):
+            if name in in_integers:
                 rows, width = len(tensor), n // len(tensor)
                 values = _unpacked(take("integers", math.ceil(n / 2)), n) if bits == 4 else take("integers", n)
                 groups = groups_of(width, method)

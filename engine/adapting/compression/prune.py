@@ -19,8 +19,8 @@ GRADUAL_CUTS = 10
 """Times at which a gradual pruning cuts."""
 GRADUAL_UNTIL = 0.5
 """Share of the fine-tuning after which it has cut everything; the rest is for what is left to recover."""
-LOOKED_UP = frozenset({"embedding", "positions", "class_token", "tokens", "image_positions", "text_positions"})
-"""Names of parameters that are tables of vectors, not weights between units; they are not pruned."""
+LOOKED_UP = ("embedding", "positions", "token", "tokens")
+"""What the names of parameters end with that are tables of vectors, not weights between units: they are not pruned."""
 
 
 def pruned_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -30,7 +30,7 @@ def pruned_weights(model: nn.Module) -> dict[str, nn.Parameter]:
         for prefix, module in model.named_modules()
         if not isinstance(module, nn.Embedding)
         for name, parameter in module.named_parameters(recurse=False)
-        if parameter.dim() > 1 and min(parameter.shape[:2]) > 1 and name not in LOOKED_UP
+        if parameter.dim() > 1 and min(parameter.shape[:2]) > 1 and not name.endswith(LOOKED_UP)
     }
 
 

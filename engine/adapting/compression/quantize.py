@@ -5,6 +5,7 @@ too: symmetric, one scale for each row (output channel), or in 4 bits for each `
 compute with torchao's tensor is found out by trying it on an example.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,9 @@ GROUP = 32
 """Numbers that share a scale in 4 bits, where a row divides into such groups; else a row does."""
 BITS: Mapping[str, int] = {"int8-dynamic": 8, "int8-weights": 8, "int4-weights": 4}
 DYNAMIC = "int8-dynamic"
-Owners = Mapping[str, list[tuple[nn.Module, str]]]
+INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]
+Places = list[tuple[nn.Module, str]]
+"""Where a parameter is held, and under what name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,21 @@ class Quantized:
         block = [1, self.values.shape[1] // self.scale.shape[1]]
         if BITS[method] == 8:
             made: Tensor = Int8Tensor(
-                self.values, self.scale, block, torch.float32, act_quant_kwargs=_activations() if method == DYNAMIC else None
+                self.values,
+                self.scale,
+                block,
+                torch.float32,
+                act_quant_kwargs=_activations() if method == DYNAMIC else None,
             )
             return made
         made = IntxUnpackedToInt8Tensor(
-            self.values, self.scale, torch.zeros_like(self.scale, dtype=torch.int8), torch.int4, block, torch.float32, None
+            self.values,
+            self.scale,
+            torch.zeros_like(self.scale, dtype=torch.int8),
+            INT4,
+            block,
+            torch.float32,
+            None,
         )
         return made
 
@@ -49,9 +62,15 @@ class Quantized:
         return groups.reshape(shape)
 
 
-def owners(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
+def quiet_torchao() -> None:
+    """Keep to itself what torchao says when it is loaded: of kernels for other devices, and of names it has left."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def owners(model: nn.Module) -> dict[str, Places]:
     """Name of each parameter -> the modules that hold it and under what name; several where it is tied."""
-    found: dict[int, list[tuple[nn.Module, str]]] = {}
+    found: dict[int, Places] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             found.setdefault(id(parameter), []).append((module, name))
@@ -85,7 +104,7 @@ def quantized(parameter: Tensor, method: str) -> Quantized:
     holder.weight = nn.Parameter(rows.clone())
     if BITS[method] == 4:
         by = PerGroup(GROUP) if groups_of(rows.shape[1], method) > 1 else PerAxis(0)
-        config: Any = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=by)
+        config: Any = IntxWeightOnlyConfig(weight_dtype=INT4, granularity=by)
     else:
         config = Int8DynamicActivationInt8WeightConfig() if method == DYNAMIC else Int8WeightOnlyConfig()
     quantize_(nn.Sequential(holder), config)
@@ -93,14 +112,16 @@ def quantized(parameter: Tensor, method: str) -> Quantized:
     return Quantized(made.qdata.contiguous(), made.scale.float().reshape(len(rows), -1).contiguous())
 
 
-def put(places: list[tuple[nn.Module, str]], tensor: Tensor) -> None:
+def put(places: Places, tensor: Tensor) -> None:
     """Make ``tensor`` the parameter at all places; a model of integers is not trained on."""
     made = nn.Parameter(tensor, requires_grad=False)
     for module, name in places:
         setattr(module, name, made)
 
 
-def try_tensors(model: nn.Module, found: Mapping[str, Quantized], method: str, example: Callable[[], object]) -> set[str]:
+def try_tensors(
+    model: nn.Module, found: Mapping[str, Quantized], method: str, example: Callable[[], object]
+) -> set[str]:
     """Put torchao's tensors where a layer computes with them, float32 elsewhere; returns the names of the first.
 
     One weight is tried for all of the same name in modules of the same kind.
