@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from engine.adapting.compression.spec import compressed_runs
 from engine.capabilities import capabilities
+from engine.compressing import compressed_runs
 from engine.errors import InputError, StudyError
 from engine.families import families
 from engine.families.base import MODALITIES, Counts, DataShape, Family

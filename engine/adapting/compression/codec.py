@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from engine.adapting.compression.prune import pruned_weights
 from engine.adapting.compression.quantize import BITS, Quantized, groups_of, quantizable
-from engine.adapting.compression.spec import UNSTRUCTURED
+from engine.compressing import UNSTRUCTURED
 from engine.errors import TrainingError
 from engine.i18n import tr
 from engine.training.checkpoint import write_tensors

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from engine.adapting.compression.spec import STRUCTURED, UNSTRUCTURED
+from engine.compressing import STRUCTURED, UNSTRUCTURED
 from engine.families._units import Units
 from engine.families.base import ParamGroup
 from engine.study import CompressionMethod, ResolvedTraining
