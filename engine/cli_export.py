@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from engine.cli_shared import Home, Out, RunId, StudyId, home_of, reading, writing
+from engine.errors import InputError
 from engine.i18n import tr
 from engine.study import refuse_imported, to_toml_table
 
+Of = Annotated[str, typer.Option("--of", help="results, curves or runs.")]
 export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
 
 
@@ -39,23 +41,36 @@ def export_figure(
 
 
 @export_app.command("csv")
-def export_csv(study_id: StudyId, out: Out, home: Home = None) -> None:
-    """The results of a study as a CSV table, one row per run and metric."""
-    _export_table(study_id, out, home, "csv")
+def export_csv(study_id: StudyId, out: Out, of: Of = "results", home: Home = None) -> None:
+    """The results of a study as a CSV table, or its curves or runs."""
+    _export_table(study_id, out, home, "csv", of)
 
 
 @export_app.command("parquet")
-def export_parquet(study_id: StudyId, out: Out, home: Home = None) -> None:
-    """The results of a study as a Parquet table, one row per run and metric."""
-    _export_table(study_id, out, home, "parquet")
+def export_parquet(study_id: StudyId, out: Out, of: Of = "results", home: Home = None) -> None:
+    """The same as a Parquet table."""
+    _export_table(study_id, out, home, "parquet", of)
 
 
-def _export_table(study_id: str, out: Path, home: Path | None, kind: str) -> None:
+def _export_table(study_id: str, out: Path, home: Path | None, kind: str, of: str) -> None:
     from engine.results import known_study
-    from engine.tables import write_table
+    from engine.tables import CONTENTS, write_table
+
+    if of not in CONTENTS:
+        raise InputError(tr("--of {of!r} is none of {known}.", of=of, known=", ".join(CONTENTS)))
+    with reading(home) as reader, writing(out):
+        write_table(reader, known_study(reader, study_id), out, kind, of)
+    sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("tensorboard")
+def export_tensorboard(study_id: StudyId, out: Out, home: Home = None) -> None:
+    """The curves and scores of a study as TensorBoard event files, a folder for each run."""
+    from engine.exporting.tensorboard import export_tensorboard as write
+    from engine.results import known_study
 
     with reading(home) as reader, writing(out):
-        write_table(reader, known_study(reader, study_id), out, kind)
+        write(reader, known_study(reader, study_id), out)
     sys.stdout.write(f"{out}\n")
 
 

@@ -2,10 +2,13 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.errors import InputError
+from engine.files import replacing
+from engine.i18n import tr
 from engine.results import study_document
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ RUN_COLUMNS = (
     "seconds",
     "tokens_per_second",
 )
+CURVE_NAMES = {"val/loss": "loss", "train/loss": "train_loss", "val/bits_per_byte": "bits_per_byte"}
+"""Curves under the headers that tables of results are known by."""
+_OF_CURVES = ("family", "seed", "n_params", "n_params_non_embedding")
 EVALUATION_COLUMNS = ("capability", "metric", "value", "stderr", "n", "chance")
 
 
@@ -39,9 +45,61 @@ def rows(reader: "Reader", study_id: str) -> list[dict[str, Any]]:
     return table
 
 
-def write_table(reader: "Reader", study_id: str, path: Path, kind: Literal["csv", "parquet"] | str) -> None:
-    """Write ``rows`` to ``path``; raises ``OSError`` where it cannot be written."""
-    table = rows(reader, study_id)
+def run_rows(reader: "Reader", study_id: str) -> list[dict[str, Any]]:
+    """One row per run: its size, its last figures, its recipe and what was found out when it started."""
+    table = []
+    for run in reader.runs(study_id):
+        recipe = json.loads(run.spec_json).get("training", {})
+        row = {name: getattr(run, name if name != "run_id" else "id") for name in RUN_COLUMNS}
+        row |= {"variant": run.variant_json, "label": run.label}
+        row |= {f"training.{name}": value for name, value in recipe.items()}
+        table.append(row | {f"facts.{name}": value for name, value in sorted(run.facts.items())})
+    return _filled(table)
+
+
+def curve_rows(reader: "Reader", study_id: str) -> list[dict[str, Any]]:
+    """One row per run and step, with a column for each curve; empty where a curve has no point at that step."""
+    table = []
+    for run in reader.runs(study_id):
+        per_step = run.tokens_seen / max(1, run.step)
+        at: dict[int, dict[str, Any]] = {}
+        for key in reader.metric_keys(run.id):
+            for step, value in zip(*(a.tolist() for a in reader.curve_full(run.id, key)), strict=True):
+                at.setdefault(step, {})[CURVE_NAMES.get(key, key)] = value
+        base = {"run": run.label, **{name: getattr(run, name) for name in _OF_CURVES}, "variant": run.variant_json}
+        table += [base | {"step": step, "tokens": step * per_step, **at[step]} for step in sorted(at)]
+    return _filled(table)
+
+
+def _filled(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every row with every column, in the order they first appear."""
+    columns = dict.fromkeys(name for row in table for name in row)
+    return [dict.fromkeys(columns) | row for row in table]
+
+
+CONTENTS: Mapping[str, Callable[["Reader", str], list[dict[str, Any]]]] = {
+    "results": rows,
+    "curves": curve_rows,
+    "runs": run_rows,
+}
+"""What a table of a study can hold."""
+
+
+def write_table(
+    reader: "Reader", study_id: str, path: Path, kind: Literal["csv", "parquet"] | str, content: str = "results"
+) -> None:
+    """Write one of ``CONTENTS`` to ``path``, whole or not at all.
+
+    Raises ``InputError`` where there is nothing to write and ``ResourceError`` where it cannot be written.
+    """
+    table = CONTENTS[content](reader, study_id)
+    if not table:
+        raise InputError(tr("nothing of {study} has been measured yet.", study=study_id))
+    with replacing(path) as temporary:
+        _write_rows(table, temporary, kind)
+
+
+def _write_rows(table: list[dict[str, Any]], path: Path, kind: str) -> None:
     if kind == "parquet":
         import pyarrow
         import pyarrow.parquet
@@ -49,7 +107,7 @@ def write_table(reader: "Reader", study_id: str, path: Path, kind: Literal["csv"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), path)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*RUN_COLUMNS, "variant", *EVALUATION_COLUMNS])
+        writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import __version__
 from engine.families import families
+from engine.files import sha256
 from engine.sources import sources
 from engine.study import spec_hash
 
@@ -64,8 +65,6 @@ def final_scores(reader: "Reader", run_id: int) -> "list[EvaluationRow]":
 
 def identity(reader: "Reader", run: "Finished", folder: Path) -> dict[str, Any]:
     """What tells this model from every other: study, run, weights as trained and as they lie in the folder."""
-    from engine.training.checkpoint import sha256
-
     row = reader.run(run.run_id)
     study = reader.study(row.study_id)
     written = folder / WEIGHTS

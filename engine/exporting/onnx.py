@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import InputError, TrainingError
 from engine.families import families
 from engine.families.base import Graph
+from engine.files import replacing, require_space
 from engine.finished import finished_run
 from engine.i18n import tr
-from engine.training.checkpoint import replacing, require_space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -278,6 +278,8 @@ def _gather(rows: _Rows, builders: dict[tuple[Any, ...], _Run]) -> None:
                 rows.leave_out(
                     row, tr("it gives {metric} of a run again.", metric=f"{score.capability}/{score.metric}")
                 )
+            elif before.n is None and before.stderr is None:
+                run.scores[score.capability, score.metric] = score  # the row of a score knows more than its column
 
 
 def _identity(rows: _Rows, row: int) -> tuple[Any, ...]:

@@ -1,10 +1,6 @@
 """Checkpoints that a kill at any instant leaves whole: safetensors, written beside and renamed over the last."""
 
-import contextlib
-import hashlib
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine.errors import ResourceError, TrainingError
+from engine.errors import TrainingError
+from engine.files import replacing as replacing
+from engine.files import require_space as require_space
+from engine.files import sha256 as sha256
+from engine.files import write_bytes as write_bytes
+from engine.files import write_text as write_text
 from engine.i18n import tr
 
 FORMAT = "emergence-lab-checkpoint-1"
@@ -23,8 +24,6 @@ LAST = "last.safetensors"
 BEST = "best.safetensors"
 WEIGHTS = "weights.safetensors"
 MODEL = "model.json"
-SPARE_BYTES = 32 << 20
-"""Left free on the disk beyond the file itself: the store next to it must still be able to write."""
 
 
 class TrainState(msgspec.Struct, kw_only=True):
@@ -131,73 +130,3 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     with replacing(path) as temporary:
         save_file(whole, temporary, metadata=dict(metadata))
     return path.stat().st_size
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a small file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def require_space(folder: Path, n_bytes: int) -> None:
-    """Raise ``ResourceError`` unless that many bytes and some to spare are free where the folder is."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    if free < n_bytes + SPARE_BYTES:
-        raise ResourceError(
-            tr(
-                "The disk is full: {need:.1f} MB are needed for a checkpoint and {free:.1f} MB are free.",
-                need=(n_bytes + SPARE_BYTES) / 1e6,
-                free=free / 1e6,
-            ),
-            tr("Free some space, then resume the run; the checkpoint before is intact."),
-        )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, once on the disk, when the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; Windows has no such call and does it by itself."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _cannot_write(path: Path, error: Exception) -> ResourceError:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return ResourceError(
-        tr("{path} cannot be written: {why}.", path=str(path), why=why),
-        tr("Free some space or make the folder writable, then resume the run; nothing that was saved is lost."),
-    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.families.base import Made
-from engine.training.checkpoint import replacing, require_space
+from engine.files import replacing, require_space
 
 
 def write_made(made: Made, folder: Path, stem: str) -> Path:
