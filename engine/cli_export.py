@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from engine.cli_shared import Home, Out, RunId, StudyId, home_of, reading, writing
 from engine.errors import InputError
@@ -120,3 +121,19 @@ def export_onnx(
             difference=file.difference,
         )
         sys.stdout.write(f"{words}\n")
+
+
+@export_app.command("bundle")
+def export_bundle(
+    study_id: StudyId,
+    out: Out,
+    weights: Annotated[str, typer.Option("--weights", help="none, best or all.")] = "none",
+    home: Home = None,
+) -> None:
+    """A study with its results, figures and chosen weights as one zip that import takes in."""
+    from engine.bundling.writing import export_bundle as write
+    from engine.results import known_study
+
+    with reading(home) as reader, writing(out), Console(stderr=True).status(tr("Writing…")):
+        write(reader, home_of(home), known_study(reader, study_id), out, weights)
+    sys.stdout.write(f"{out}\n")

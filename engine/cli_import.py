@@ -1,13 +1,12 @@
 """The verb ``import``: someone else's results into the home, as a study whose runs are finished."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from engine.cli_shared import print_document
 from engine.errors import InputError
 from engine.i18n import tr
 
@@ -27,7 +26,39 @@ def import_results(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
-    """Import someone else's results: CSV, TSV, JSON lines, Parquet, lm-eval JSON, TensorBoard events."""
+    """Import a study bundle, or someone else's results: CSV, TSV, JSON lines, Parquet, lm-eval, TensorBoard."""
+    from engine.bundling.opening import is_bundle
+
+    if len(files) == 1 and is_bundle(files[0].expanduser()):
+        _import_bundle(files[0].expanduser(), home, as_json)
+        return
+    _import_files(files, home, name, title, columns, size, as_json)
+
+
+def _import_bundle(file: Path, home: Path | None, as_json: bool) -> None:
+    from engine.bundling.opening import open_bundle
+    from engine.bundling.restoring import restore
+    from engine.lab import Lab
+    from engine.results import study_document
+
+    with Console(stderr=True).status(tr("Importing…")):
+        bundle = open_bundle(file)  # before a home is opened or made
+        with Lab.open(home) as lab:
+            kept = restore(lab.store, bundle)
+            document = study_document(lab.reader(), kept.study_id)
+    document |= {"imported": {"added": kept.added, "format": "bundle", "excluded": [], "warnings": []}}
+    print_document(document, as_json, lambda console: _show(document, console))
+
+
+def _import_files(
+    files: list[Path],
+    home: Path | None,
+    name: str,
+    title: str,
+    columns: str | None,
+    size: list[str] | None,
+    as_json: bool,
+) -> None:
     from engine.analysis.columns import parse_names
     from engine.importing import keep, read
     from engine.importing.storing import as_study
@@ -38,10 +69,7 @@ def import_results(
     with Lab.open(home) as lab, Console(stderr=True).status(tr("Importing and fitting…")):
         kept = keep(lab.store, found, name, title)
         document = _document(lab, kept.study_id, kept.added, found)
-    if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
-    else:
-        _show(document, Console())
+    print_document(document, as_json, lambda console: _show(document, console))
 
 
 def parse_sizes(given: list[str]) -> dict[str, int]:

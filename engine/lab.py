@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import filelock
 import platformdirs
 
+from engine.bundling.journal import sweep
 from engine.errors import ResourceError
 from engine.forecasting import Gate
 from engine.i18n import tr
@@ -52,6 +53,7 @@ class Lab:
         home = (home or default_home()).expanduser().absolute()
         lock = _take(home)
         try:
+            _on_disk(home, lambda: sweep(home))
             store = _on_disk(home, lambda: Store.open(home))
             runner = Runner(
                 store,

@@ -21,7 +21,17 @@ from engine.errors import InputError
 from engine.i18n import tr
 from engine.store.decimate import min_max
 from engine.store.faults import as_known
-from engine.store.rows import ArtifactRow, EvaluationRow, EventRow, ForecastRow, Row, RunRow, SampleRow, StudyRow
+from engine.store.rows import (
+    ArtifactRow,
+    EvaluationRow,
+    EventRow,
+    ForecastRow,
+    LawRow,
+    Row,
+    RunRow,
+    SampleRow,
+    StudyRow,
+)
 from engine.study import DERIVED, RunSpec, StudySpec
 
 R = TypeVar("R", bound=Row)
@@ -208,6 +218,10 @@ class Reader:
         """Every law of a study, one for each form, oldest first."""
         rows = self._all("SELECT document_json FROM law WHERE study_id = ? ORDER BY created, form", study_id)
         return [json.loads(row["document_json"]) for row in rows]
+
+    def law_rows(self, study_id: str) -> list[LawRow]:
+        """The same as they are stored."""
+        return self._rows(LawRow, "SELECT * FROM law WHERE study_id = ? ORDER BY created, form", study_id)
 
     def forecasts(self, study_id: str | None = None) -> list[ForecastRow]:
         """Locked forecasts of a study, or of the whole home, oldest first."""

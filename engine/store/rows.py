@@ -118,6 +118,15 @@ class EvaluationRow(Row, frozen=True, kw_only=True):
     n_params_non_embedding: int
 
 
+class LawRow(Row, frozen=True, kw_only=True):
+    """A fitted law of a study, one for each form."""
+
+    study_id: str
+    form: str
+    document_json: str
+    created: float
+
+
 class ForecastRow(Row, frozen=True, kw_only=True):
     """A locked forecast and, once the sizes it spoke of are trained, its score."""
 
