@@ -170,11 +170,49 @@ def run(
 ) -> None:
     """Run a study to the end; what was interrupted is resumed and what is finished is skipped."""
     from engine.bases import settle
+
+    _run(settle(load_study(study, set_ or (), profile), home_of(home)), home, as_json, jobs)
+
+
+@app.command()
+def compress(
+    what: Annotated[str, typer.Argument(metavar="STUDY_ID|RUN_ID", help="What was trained: all of it, or one run.")],
+    method: Annotated[
+        list[str],
+        typer.Option(
+            "--method", help="prune-unstructured, prune-structured, int8-dynamic, int8-weights or int4-weights."
+        ),
+    ],
+    home: Home = None,
+    as_json: Json = False,
+    amount: Annotated[float | None, typer.Option("--amount", help="Pruning: the share that is cut.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="Pruning: one-shot or gradual.")] = None,
+    fine_tune: Annotated[
+        float | None, typer.Option("--fine-tune", help="Pruning: steps as a share of the parent's.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Pruning: rate as a share of the parent's.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Runs at a time; 0 lets the machine decide.")] = 0,
+) -> None:
+    """Make smaller models of finished runs and measure both; a new study beside theirs."""
+    from engine.compressing import PRUNING, study_of
+    from engine.study import CompressionMethod, convert
+
+    asked = {"amount": amount, "schedule": schedule, "fine_tune": fine_tune, "learning_rate": learning_rate}
+    given = {field: value for field, value in asked.items() if value is not None}
+    tables = [{"method": name} | (given if name in PRUNING else {}) for name in method]
+    methods = [convert(table, CompressionMethod, "method" if len(table) == 1 else "") for table in tables]
+    with reading(home) as reader:
+        study = study_of(reader, what, methods)
+    _run(study, home, as_json, jobs)
+
+
+def _run(spec: StudySpec, home: Home, as_json: bool, jobs: int) -> None:
     from engine.expand import expand
     from engine.lab import Lab
     from engine.results import finish_study, study_document
 
-    spec = settle(load_study(study, set_ or (), profile), home_of(home))
     expand(spec)  # what is wrong with the study itself must not leave a new home behind
     asked = _Interrupt()
     with asked, Lab.open(home, jobs=jobs) as lab:

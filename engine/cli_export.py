@@ -26,6 +26,9 @@ def export_figure(
     metric: Annotated[str | None, typer.Option("--metric")] = None,
     convention: Annotated[str | None, typer.Option("--convention", help="all or non-embedding.")] = None,
     others: Annotated[list[str] | None, typer.Option("--with", help="For comparison: another study's id.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="For compression: bytes, memory, latency or latency_batch.")
+    ] = None,
     style: Annotated[str, typer.Option("--style")] = "paper",
 ) -> None:
     """A figure as .svg, .pdf, .png (300 dpi) or .csv, with where it comes from inside."""
@@ -36,6 +39,7 @@ def export_figure(
     with reading(home) as reader, writing(out):
         known = ",".join(known_study(reader, other) for other in others or ())
         options = {"capability": capability, "metric": metric, "convention": convention, "others": known}
+        options["against"] = against
         figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
         export(figure, out, style=style)
     sys.stdout.write(f"{out}\n")

@@ -137,11 +137,16 @@ class CompressionMethod(Strict, frozen=True, kw_only=True):
     method: Literal["prune-unstructured", "prune-structured", "int8-dynamic", "int8-weights", "int4-weights"]
     amount: Fraction = 0.5
     """Share of the weights of every pruned matrix that is cut, or of the heads, hidden units and channels."""
-    schedule: Literal["one-shot", "gradual"] = "one-shot"
-    """All at once before the fine-tuning, or little by little over its first half (Zhu & Gupta 2017)."""
-    fine_tune: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.5
-    """Steps of fine-tuning as a share of the parent's."""
-    learning_rate: PositiveFloat = 0.3
+    schedule: Literal["gradual", "one-shot"] = "gradual"
+    """Little by little over the first half of the fine-tuning (Zhu & Gupta 2017), or all at once before it."""
+    fine_tune: Annotated[float, msgspec.Meta(ge=0, le=10)] = 1.0
+    """Steps of fine-tuning as a share of the parent's.
+
+    Measured with the recipe of ``digits-cnn``, seeds 100 and 101, on a quarter of the training images: of 0.5 and 1
+    times the steps at 0.3 and 1 times the rate, once and gradually, these lost least at 2,000 parameters or were as
+    good as any.
+    """
+    learning_rate: PositiveFloat = 1.0
     """Peak rate of the fine-tuning as a share of the parent's."""
 
 
@@ -155,6 +160,8 @@ class CompressionSpec(Strict, frozen=True, kw_only=True):
     """Only runs of these sizes; empty: of all."""
     seeds: tuple[int, ...] = ()
     """Only runs of these seeds; empty: of all."""
+    variant: dict[str, Scalar] = {}
+    """Only runs with these values of what the study varies; empty: all."""
 
 
 class ImportedFile(Strict, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from engine.errors import InputError
 from engine.figures.comparison import comparison
+from engine.figures.compression import compression
 from engine.figures.curves import loss_curves
 from engine.figures.emergence import emergence
 from engine.figures.forecasts import calibration
@@ -32,6 +33,7 @@ FIGURES: Mapping[str, Builder] = {
     "calibration": calibration,
     "emergence": emergence,
     "comparison": comparison,
+    "compression": compression,
 }
 
 TITLES: Mapping[str, str] = {
@@ -46,9 +48,10 @@ TITLES: Mapping[str, str] = {
     "calibration": mark("Calibration of the forecasts"),
     "emergence": mark("Emergence of an ability"),
     "comparison": mark("Studies side by side"),
+    "compression": mark("Ability against cost"),
 }
 """What each is called where one chooses among them."""
-OF_SOME_STUDIES = ("loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration")
+OF_SOME_STUDIES = ("loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration", "compression")
 """Figures that only studies of the right kind have."""
 
 

@@ -1,0 +1,362 @@
+"""What compression costs and buys: every compressed model beside what it was made from, and large ones beside small.
+
+A comparison of a large compressed model with a small whole one is Welch's over seeds, each at its own level.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from scipy import stats
+
+from engine.capabilities import capabilities
+from engine.errors import InputError
+from engine.events import RunState
+from engine.i18n import mark, tr
+from engine.study import RunSpec
+
+if TYPE_CHECKING:
+    from engine.store import Reader, RunRow
+
+COST = "cost"
+LEVEL = 0.95
+Price = Literal["bytes", "memory", "latency", "latency_batch"]
+PRICES: Mapping[str, str] = {
+    "bytes": mark("Size of the file (bytes)"),
+    "memory": mark("Memory of the weights (bytes)"),
+    "latency": mark("Time of one sample (ms)"),
+    "latency_batch": mark("Time of 32 samples (ms)"),
+}
+"""What a model is paid for in, as an axis calls it."""
+WHOLE, DISTILLED = "", "distil"
+_METHODS = {
+    WHOLE: mark("uncompressed"),
+    DISTILLED: mark("distilled"),
+    "prune-unstructured": mark("single weights pruned, {percent:g}%"),
+    "prune-structured": mark("units pruned, {percent:g}%"),
+    "int8-dynamic": mark("8 bits, activations too"),
+    "int8-weights": mark("8-bit weights"),
+    "int4-weights": mark("4-bit weights"),
+}
+_LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model: its score and its price. ``way`` is empty for a whole one, else what was done to it."""
+
+    run_id: int
+    way: str
+    size: int
+    """Parameters without embeddings of the whole model."""
+    seed: int
+    score: float
+    price: Mapping[str, float]
+    smaller: float = 1.0
+    faster: float = 1.0
+    faster_batch: float = 1.0
+    before: "Measured | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The seeds of one way and size."""
+
+    way: str
+    size: int
+    models: tuple[Measured, ...]
+
+    @property
+    def score(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(model.score for model in self.models)
+
+    def price(self, name: str) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(model.price[name] for model in self.models)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the mean score over seeds; None for one seed."""
+        return mean_interval([model.score for model in self.models])
+
+
+def way_words(way: str) -> str:
+    """What is done to a model, in the language in use; ``way`` as ``Measured`` has it."""
+    method, _, amount = way.partition(" ")
+    said = _METHODS.get(method)
+    if said is None:
+        return way
+    amounts = amount.split(" ")
+    percent = 100 * float(amounts[0]) if amounts[0] else 0.0
+    rest = [tr("at once") if word == "schedule=one-shot" else word for word in amounts[1:]]
+    return ", ".join([tr(said, percent=percent), *rest])
+
+
+def measured(reader: "Reader", study_id: str, capability: str = "", metric: str = "") -> list[Measured]:
+    """Whole, compressed and distilled models of a study with their score and price; the headline where none is named.
+
+    Raises:
+        InputError: no model of the study was compressed and measured yet.
+    """
+    headline = reader.study_spec(study_id).headline
+    wanted = (capability or headline.capability, metric or headline.metric)
+    found: list[Measured] = []
+    scores: dict[str, dict[int, float]] = {}
+    costs = _costs(reader, study_id)
+    before: dict[int, list[Measured]] = defaultdict(list)
+    for run in reader.runs(study_id):
+        score = _score(reader, run, wanted, scores)
+        price = costs.get(run.id, {})
+        if run.state != RunState.FINISHED or score is None or not PRICES.keys() <= price.keys():
+            continue
+        if run.kind != "compress":
+            way = DISTILLED if run.kind == "distil" else WHOLE
+            found.append(Measured(run.id, way, run.n_params_non_embedding, run.seed, score, _paid(price)))
+            continue
+        parent = _parent(reader, run, wanted, scores, price)
+        if parent is not None:
+            before[parent.run_id].append(parent)
+            way = _way(reader.run_spec(run.id))
+            ratios = (price[name] for name in ("smaller", "faster", "faster_batch"))
+            found.append(Measured(run.id, way, parent.size, run.seed, score, _paid(price), *ratios, parent))
+    alone = {model.run_id for model in found}
+    whole = [_typical(of) for run_id, of in before.items() if run_id not in alone]
+    if not before:
+        raise InputError(
+            tr("no compressed model of this study has been measured yet."),
+            tr("Compress its runs, or wait for the first of them."),
+        )
+    return [*whole, *found]
+
+
+def groups(models: Iterable[Measured]) -> list[Group]:
+    """Seeds together: whole models first, then way by way, sizes ascending."""
+    by: dict[tuple[str, int], list[Measured]] = defaultdict(list)
+    for model in models:
+        by[model.way, model.size].append(model)
+    ways = list(dict.fromkeys(way for way, _ in by))
+    ordered = sorted(by, key=lambda key: (key[0] != WHOLE, ways.index(key[0]), key[1]))
+    return [Group(way, size, tuple(by[way, size])) for way, size in ordered]
+
+
+def higher_is_better(capability: str, metric: str) -> bool:
+    """Which way is up; what is not known falls, as losses do."""
+    known = capabilities[capability].metrics if capability in capabilities else ()
+    return next((m.higher_is_better for m in known if m.name == metric), False)
+
+
+def judge(reader: "Reader", study_id: str, capability: str = "", metric: str = "") -> dict[str, Any]:
+    """The whole answer as one document: ``ways``, ``beside`` (large against small, per price) and ``words``."""
+    headline = reader.study_spec(study_id).headline
+    capability, metric = capability or headline.capability, metric or headline.metric
+    found = groups(measured(reader, study_id, capability, metric))
+    up = 1.0 if higher_is_better(capability, metric) else -1.0
+    document: dict[str, Any] = {
+        "capability": capability,
+        "metric": metric,
+        "higher_is_better": up > 0,
+        "level": LEVEL,
+        "ways": [_change(group) for group in found if group.models[0].before is not None],
+        "beside": {price: _beside(found, price, up) for price in ("bytes", "latency", "latency_batch")},
+    }
+    return document | {"words": _words(document)}
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's interval of the mean at ``LEVEL``; None for one value."""
+    if len(values) < 2:
+        return None
+    mean, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    return mean - reach, mean + reach
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """Mean of ours less mean of theirs, with Welch's interval; None where one has a single seed."""
+    away = statistics.fmean(ours) - statistics.fmean(theirs)
+    if min(len(ours), len(theirs)) < 2:
+        return away, None
+    a, b = statistics.variance(ours) / len(ours), statistics.variance(theirs) / len(theirs)
+    if a + b == 0:
+        return away, (away, away)
+    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(theirs) - 1))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * (a + b) ** 0.5
+    return away, (away - reach, away + reach)
+
+
+def _costs(reader: "Reader", study_id: str) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    for row in reader.evaluations(study_id, final_only=True):
+        if row.capability == COST:
+            found[row.run_id][row.metric] = row.value
+    return found
+
+
+def _score(
+    reader: "Reader", run: "RunRow", wanted: tuple[str, str], known: dict[str, dict[int, float]]
+) -> float | None:
+    if wanted in _LOSSES:
+        return run.val_loss
+    if run.study_id not in known:
+        rows = reader.evaluations(run.study_id, final_only=True)
+        known[run.study_id] = {row.run_id: row.value for row in rows if (row.capability, row.metric) == wanted}
+    return known[run.study_id].get(run.id)
+
+
+def _parent(
+    reader: "Reader",
+    run: "RunRow",
+    wanted: tuple[str, str],
+    scores: dict[str, dict[int, float]],
+    price: Mapping[str, float],
+) -> Measured | None:
+    """The whole model of a compressed run, priced as it was beside it."""
+    digest = reader.run_spec(run.id).parent
+    row = reader.run_of_hash(digest, run.study_id) if isinstance(digest, str) else None
+    score = _score(reader, row, wanted, scores) if row is not None else None
+    if row is None or score is None:
+        return None
+    paid = {name: price[f"parent_{name}"] for name in PRICES}
+    return Measured(row.id, WHOLE, row.n_params_non_embedding, row.seed, score, paid)
+
+
+def _typical(seen: Sequence[Measured]) -> Measured:
+    """One whole model from how it was priced beside each of its children: the median."""
+    price = {name: statistics.median(model.price[name] for model in seen) for name in PRICES}
+    first = seen[0]
+    return Measured(first.run_id, first.way, first.size, first.seed, first.score, price)
+
+
+def _way(spec: RunSpec) -> str:
+    """Method, amount and what else the run varies."""
+    varied = dict(spec.variant)
+    first = [str(varied.pop(f"compression.{name}", "")) for name in ("method", "amount")]
+    return " ".join([*first, *(f"{name.rpartition('.')[2]}={value}" for name, value in varied.items())]).rstrip()
+
+
+def _paid(price: Mapping[str, float]) -> dict[str, float]:
+    return {name: price[name] for name in PRICES}
+
+
+def _change(group: Group) -> dict[str, Any]:
+    """What one way did to one size: paired with its parents, seed by seed."""
+    changes = [model.score - model.before.score for model in group.models if model.before is not None]
+    return {
+        "way": group.way,
+        "size": group.size,
+        "seeds": len(changes),
+        "score": group.score,
+        "change": statistics.fmean(changes),
+        "interval": mean_interval(changes),
+        **{name: group.price(name) for name in PRICES},
+        **{
+            name: statistics.fmean(getattr(model, name) for model in group.models)
+            for name in ("smaller", "faster", "faster_batch")
+        },
+    }
+
+
+def _beside(found: Sequence[Group], price: str, up: float) -> list[dict[str, Any]]:
+    """Every compressed or distilled model beside every smaller whole one that is no cheaper."""
+    whole = [group for group in found if group.way == WHOLE]
+    compared = []
+    for group in found:
+        for small in whole if group.way != WHOLE else ():
+            if small.size >= group.size or group.price(price) > small.price(price):
+                continue
+            away, interval = difference([m.score for m in group.models], [m.score for m in small.models])
+            ends = sorted(up * end for end in interval) if interval else None
+            verdict = "open" if ends is None or ends[0] <= 0 <= ends[1] else "better" if ends[0] > 0 else "worse"
+            compared.append(
+                {
+                    "way": group.way,
+                    "size": group.size,
+                    "price": group.price(price),
+                    "score": group.score,
+                    "small_size": small.size,
+                    "small_price": small.price(price),
+                    "small_score": small.score,
+                    "difference": away,
+                    "interval": interval,
+                    "verdict": verdict,
+                    "gain": ends[0] if ends else up * away,
+                }
+            )
+    return compared
+
+
+def _words(document: Mapping[str, Any]) -> list[str]:
+    """Sentences: what each way did, then where a large model made small beats a small one, by bytes and by time."""
+    said = [_way_sentence(way, of) for way, of in _by_way(document["ways"]).items()]
+    names = {"bytes": tr("bytes"), "latency": tr("time of one sample"), "latency_batch": tr("time of 32 samples")}
+    return said + [_beside_sentence(names[price], rows) for price, rows in document["beside"].items()]
+
+
+def _by_way(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["way"]].append(row)
+    return found
+
+
+def _way_sentence(way: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    largest = rows[-1]
+    spread = largest["interval"]
+    return tr(
+        "{way}: {smaller} times smaller on the disk, {faster} times as fast; the score changes by {low:+.3g} to "
+        "{high:+.3g} over the sizes, at {size:,} parameters by {change}.",
+        way=way_words(way),
+        smaller=_range([row["smaller"] for row in rows]),
+        faster=_range([row["faster"] for row in rows]),
+        low=min(row["change"] for row in rows),
+        high=max(row["change"] for row in rows),
+        size=largest["size"],
+        change=with_interval(largest["change"], spread),
+    )
+
+
+def _beside_sentence(price: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    better = [row for row in rows if row["verdict"] == "better"]
+    worse = sum(row["verdict"] == "worse" for row in rows)
+    if not rows:
+        return tr("By {price}: no compressed model is as cheap as a smaller whole one.", price=price)
+    if not better:
+        return tr(
+            "By {price}: in none of {n} comparisons does a compressed large model beat a whole small one that costs "
+            "no less; in {worse} it is worse, in the others the seeds do not tell.",
+            price=price,
+            n=len(rows),
+            worse=worse,
+        )
+    best = max(better, key=lambda row: row["gain"])
+    return tr(
+        "By {price}: in {better} of {n} comparisons a compressed large model beats a whole small one that costs no "
+        "less, in {worse} it is worse. Most plainly {way} of {size:,} parameters ({cost:,.3g}, score {score:.3g}) "
+        "against {small:,} whole ({small_cost:,.3g}, {small_score:.3g}): {change}.",
+        price=price,
+        better=len(better),
+        n=len(rows),
+        worse=worse,
+        way=way_words(best["way"]),
+        size=best["size"],
+        cost=best["price"],
+        score=best["score"],
+        small=best["small_size"],
+        small_cost=best["small_price"],
+        small_score=best["small_score"],
+        change=with_interval(best["difference"], best["interval"]),
+    )
+
+
+def with_interval(value: float, interval: Sequence[float] | None) -> str:
+    """``+0.012 [+0.004, +0.020]``; without an interval for one seed."""
+    said = f"{value:+.3g}"
+    return said if interval is None else f"{said} [{interval[0]:+.3g}, {interval[1]:+.3g}]"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low}–{high}"
