@@ -200,8 +200,8 @@ def compress(
     from engine.study import CompressionMethod, convert
 
     asked = {"amount": amount, "schedule": schedule, "fine_tune": fine_tune, "learning_rate": learning_rate}
-    given = {field: value for field, value in asked.items() if value is not None}
-    tables = [{"method": name} | (given if name in PRUNING else {}) for name in method]
+    given: dict[str, object] = {field: value for field, value in asked.items() if value is not None}
+    tables = [{"method": name, **(given if name in PRUNING else {})} for name in method]
     methods = [convert(table, CompressionMethod, "method" if len(table) == 1 else "") for table in tables]
     with reading(home) as reader:
         study = study_of(reader, what, methods)

@@ -6,7 +6,7 @@ A comparison of a large compressed model with a small whole one is Welch's over 
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from scipy import stats
@@ -30,6 +30,7 @@ PRICES: Mapping[str, str] = {
     "latency_batch": mark("Time of 32 samples (ms)"),
 }
 """What a model is paid for in, as an axis calls it."""
+RATIOS = ("smaller", "faster", "faster_batch")
 WHOLE, DISTILLED = "", "distil"
 _METHODS = {
     WHOLE: mark("uncompressed"),
@@ -54,9 +55,8 @@ class Measured:
     seed: int
     score: float
     price: Mapping[str, float]
-    smaller: float = 1.0
-    faster: float = 1.0
-    faster_batch: float = 1.0
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    """Times smaller and as fast as what it was made from, by ``RATIOS``; empty for a whole one."""
     before: "Measured | None" = None
 
 
@@ -120,8 +120,8 @@ def measured(reader: "Reader", study_id: str, capability: str = "", metric: str 
         if parent is not None:
             before[parent.run_id].append(parent)
             way = _way(reader.run_spec(run.id))
-            ratios = (price[name] for name in ("smaller", "faster", "faster_batch"))
-            found.append(Measured(run.id, way, parent.size, run.seed, score, _paid(price), *ratios, parent))
+            ratios = {name: price[name] for name in RATIOS}
+            found.append(Measured(run.id, way, parent.size, run.seed, score, _paid(price), ratios, parent))
     alone = {model.run_id for model in found}
     whole = [_typical(of) for run_id, of in before.items() if run_id not in alone]
     if not before:
@@ -252,10 +252,7 @@ def _change(group: Group) -> dict[str, Any]:
         "change": statistics.fmean(changes),
         "interval": mean_interval(changes),
         **{name: group.price(name) for name in PRICES},
-        **{
-            name: statistics.fmean(getattr(model, name) for model in group.models)
-            for name in ("smaller", "faster", "faster_batch")
-        },
+        **{name: statistics.fmean(model.ratios[name] for model in group.models) for name in RATIOS},
     }
 
 

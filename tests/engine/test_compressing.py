@@ -36,7 +36,9 @@ def test_children_come_after_the_ladder_one_for_each_run_and_method() -> None:
 
 
 def test_what_is_quantized_takes_no_step_and_what_is_pruned_a_share_of_them() -> None:
-    runs = expand(compressed({"method": "int8-dynamic"}, {"method": "prune-structured", "fine_tune": 0.5, "learning_rate": 0.3}))
+    runs = expand(
+        compressed({"method": "int8-dynamic"}, {"method": "prune-structured", "fine_tune": 0.5, "learning_rate": 0.3})
+    )
     quantized, pruned = runs[4], runs[8]
     assert (quantized.training.n_steps, quantized.training.tokens, quantized.compute_flops) == (0, 0, 0.0)
     assert (pruned.training.n_steps, pruned.training.tokens, pruned.training.warmup_steps) == (20, 320, 2)
