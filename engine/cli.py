@@ -196,7 +196,8 @@ def compress(
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Runs at a time; 0 lets the machine decide.")] = 0,
 ) -> None:
     """Make smaller models of finished runs and measure both; a new study beside theirs."""
-    from engine.compressing import PRUNING, study_of
+    from engine.compressing import PRUNING
+    from engine.derived import study_of
     from engine.study import CompressionMethod, convert
 
     asked = {"amount": amount, "schedule": schedule, "fine_tune": fine_tune, "learning_rate": learning_rate}

@@ -1,23 +1,16 @@
 """From a study with ``compression`` to its runs: one for each run it is made of and each method. Imports no torch."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
-from engine.errors import InputError, StudyError
-from engine.events import RunState
+from engine.errors import StudyError
 from engine.families import families
 from engine.i18n import tr
 from engine.study import CompressionMethod, CompressionSpec, ResolvedTraining, RunSpec, Scalar, StudySpec, spec_hash
 
-if TYPE_CHECKING:
-    from engine.store import Reader
-
 KIND = "compress"
-LONGEST_NAME = 50
-"""Letters of a study's name that the name of what is made of it keeps."""
 UNSTRUCTURED, STRUCTURED = "prune-unstructured", "prune-structured"
 PRUNING = frozenset({UNSTRUCTURED, STRUCTURED})
 """Methods that cut weights and train on what is left."""
@@ -27,59 +20,6 @@ def parent_study(study: StudySpec) -> StudySpec:
     """The study whose runs are compressed: under its own name, without the compression."""
     assert study.compression is not msgspec.UNSET
     return msgspec.structs.replace(study, name=study.compression.of or study.name, compression=msgspec.UNSET)
-
-
-def study_of(reader: "Reader", what: str, methods: Sequence[CompressionMethod]) -> StudySpec:
-    """A study that compresses a finished run, by its number, or all finished sizes of a study, by its id.
-
-    Raises:
-        InputError: there is nothing of the kind that is finished, or it cannot be compressed.
-    """
-    from engine.expand import expand
-    from engine.results import known_study
-
-    run = reader.run(int(what)) if what.isdecimal() else None
-    study = reader.study_spec(run.study_id if run else known_study(reader, what))
-    if study.kind in ("import", "simulate") or (run and run.kind == KIND):
-        raise InputError(
-            tr("{what} holds no models that can be compressed.", what=what), tr("Name a study that was trained here.")
-        )
-    if study.compression is not msgspec.UNSET:
-        study = parent_study(study)
-    made = _compressed(study, methods)
-    finished = {row.spec_hash for row in reader.runs() if row.state == RunState.FINISHED}
-    if run:
-        made = _only(made, sizes=(run.size,), seeds=(run.seed,), variant=run.variant)
-    elif missing := {child.size for child in expand(made) if child.parent not in finished}:
-        left = {child.size for child in expand(made)} - missing
-        if not left:
-            raise InputError(tr("no size of {study} has finished all its runs.", study=what), tr("Let them finish."))
-        made = _only(made, sizes=tuple(sorted(left)))
-    if any(child.parent not in finished for child in expand(made)):
-        raise InputError(
-            tr("{what} is not finished, or was made by another version of the program.", what=what),
-            tr("Run it again, then compress it."),
-        )
-    return made
-
-
-def _compressed(study: StudySpec, methods: Sequence[CompressionMethod]) -> StudySpec:
-    """A study of its own that compresses the runs of ``study``."""
-    return msgspec.structs.replace(
-        study,
-        name=f"{study.name[:LONGEST_NAME]}-compressed",
-        title=tr("{title}, compressed", title=study.title),
-        zh_CN={},
-        question="",
-        forecast=msgspec.UNSET,
-        compression=CompressionSpec(methods=tuple(methods), of=study.name),
-        profiles={},
-    )
-
-
-def _only(study: StudySpec, **which: object) -> StudySpec:
-    assert study.compression is not msgspec.UNSET
-    return msgspec.structs.replace(study, compression=msgspec.structs.replace(study.compression, **which))
 
 
 def compressed_runs(study: StudySpec, expand: Callable[[StudySpec], tuple[RunSpec, ...]]) -> tuple[RunSpec, ...]:
