@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli_emergence import emergence
+from engine.cli_evaluate import evaluate
 from engine.cli_export import export_app
 from engine.cli_fit import fit
 from engine.cli_forecast import advise, forecast_app
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app, name="export")
 app.command()(emergence)
+app.command()(evaluate)
 app.command()(fit)
 app.command()(advise)
 app.add_typer(forecast_app, name="forecast")

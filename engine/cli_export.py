@@ -141,3 +141,19 @@ def export_bundle(
     with reading(home) as reader, writing(out), Console(stderr=True).status(tr("Writing…")):
         write(reader, home_of(home), known_study(reader, study_id), out, weights)
     sys.stdout.write(f"{out}\n")
+
+
+@export_app.command("lm-eval-task")
+def export_lm_eval_task(
+    study_id: StudyId,
+    out: Out,
+    documents: Annotated[int, typer.Option("--documents", min=2, help="Held-out documents at most.")] = 200,
+    home: Home = None,
+) -> None:
+    """The held-out documents of a study as tasks of lm-evaluation-harness, with the command to type."""
+    from engine.exporting.lm_eval import export_lm_eval_task as write
+    from engine.results import known_study
+
+    with reading(home) as reader, writing(out):
+        tasks = write(reader, home_of(home), known_study(reader, study_id), out, documents)
+    sys.stdout.write(f"{out}: {', '.join(tasks)}\n")

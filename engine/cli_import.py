@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from engine.cli_shared import print_document
+from engine.cli_shared import home_of, print_document, reading
 from engine.errors import InputError
 from engine.i18n import tr
 
@@ -24,6 +24,9 @@ def import_results(
     size: Annotated[
         list[str] | None, typer.Option("--size", metavar="[NAME=]124M", help="Parameters, where no file tells them.")
     ] = None,
+    run: Annotated[
+        int | None, typer.Option("--run", metavar="RUN_ID", help="Results of the harness are of this run.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
     """Import a study bundle, or someone else's results: CSV, TSV, JSON lines, Parquet, lm-eval, TensorBoard."""
@@ -32,7 +35,42 @@ def import_results(
     if len(files) == 1 and is_bundle(files[0].expanduser()):
         _import_bundle(files[0].expanduser(), home, as_json)
         return
-    _import_files(files, home, name, title, columns, size, as_json)
+    if not _attach(files, home, run, as_json):
+        _import_files(files, home, name, title, columns, size, as_json)
+
+
+def _attach(files: list[Path], home: Path | None, run: int | None, as_json: bool) -> bool:
+    """Keep results of the harness with the run of this home that they are of; False where they are of none."""
+    from engine.importing.attaching import attach, find
+    from engine.lab import Lab
+    from engine.results import study_document
+
+    if not (home_of(home) / "lab.db").is_file():
+        return False
+    with reading(home) as reader:
+        found = find(reader, files, run)
+    if not found:
+        return False
+    with Lab.open(home) as lab:
+        attach(lab.store, found)
+        document = study_document(lab.reader(), found[0].study_id)
+    document["imported"] = {
+        "added": True,
+        "format": "lm-eval",
+        "run_ids": [one.run_id for one in found],
+        "excluded": [],
+        "warnings": [],
+    }
+
+    def human(console: Console) -> None:
+        for one in found:
+            words = tr(
+                "{n} scores are kept with run {run} of {study}.", n=len(one.scores), run=one.run_id, study=one.study_id
+            )
+            console.print(words, markup=False, highlight=False)
+
+    print_document(document, as_json, human)
+    return True
 
 
 def _import_bundle(file: Path, home: Path | None, as_json: bool) -> None:

@@ -123,6 +123,13 @@ def _arguments(told: object) -> dict[str, str]:
     return {k.strip(): v.strip() for k, equals, v in (part.partition("=") for part in told.split(",")) if equals}
 
 
+def model_folder(document: Mapping[str, Any]) -> str:
+    """The folder or name that the harness was given as the model; empty where the file does not say."""
+    config = document.get("config")
+    arguments = _arguments(config.get("model_args") if isinstance(config, dict) else None)
+    return arguments.get("pretrained", "")
+
+
 def _count(value: object) -> int | None:
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return round(float(value)) if good and 1 <= float(value) <= 1e18 else None  # type: ignore[arg-type]

@@ -120,6 +120,12 @@ Files = list[tuple[Path, Path | None]]
 Documents = list[tuple[Path, dict[str, Any]]]
 
 
+def lm_eval_documents(paths: Sequence[Path]) -> "Documents":
+    """The results files of lm-evaluation-harness among files or in folders; none where they are of another format."""
+    format_, _, documents = _recognise([Path(path).expanduser() for path in paths])
+    return documents if format_ == "lm-eval" else []
+
+
 def _recognise(paths: Sequence[Path]) -> tuple[Format, Files, Documents]:
     """The format of the files and the files themselves, each with the folder it was found under."""
     if not paths:

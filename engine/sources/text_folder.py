@@ -93,11 +93,11 @@ class TextFolder(Source):
             listing.append((name, status.st_size, status.st_mtime_ns))
             expected += status.st_size * (_PARQUET_RATIO if path.suffix.lower() == ".parquet" else 1)
         key = cache_key(self.name, self.version, spec, listing)
-        return prepare(spec, key, lambda skipped: _documents(spec, files, skipped), expected, cache, on_progress)
+        return prepare(spec, key, lambda skipped: documents(spec, files, skipped), expected, cache, on_progress)
 
     def preview(self, spec: Spec, n: int = 5) -> list[Preview]:
         """The first ``n`` documents, at most 4,000 bytes of each."""
-        found = islice(_documents(spec, list_files(spec.path), Skipped()), n)
+        found = islice(documents(spec, list_files(spec.path), Skipped()), n)
         shown: list[Preview] = []
         for document in found:
             text = document.text[:4000].decode("utf-8", "ignore")
@@ -106,7 +106,8 @@ class TextFolder(Source):
         return shown
 
 
-def _documents(spec: TextFolder.Spec, files: list[tuple[str, Path]], skipped: Skipped) -> Iterator[Document]:
+def documents(spec: TextFolder.Spec, files: list[tuple[str, Path]], skipped: Skipped) -> Iterator[Document]:
+    """The documents of some files as they stand there, before duplicates are found and long ones are cut."""
     for name, path in files:
         folder, _, inside = name.partition("/")
         label = folder if spec.classes == "folders" and inside else ""

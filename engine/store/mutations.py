@@ -141,6 +141,24 @@ def score_forecast(conn: sqlite3.Connection, forecast_id: int, score: Mapping[st
     )
 
 
+def keep_scores(conn: sqlite3.Connection, key: str, values: Mapping[str, Any], scores: Sequence[Any]) -> None:
+    """Remember what was measured under a key that says on which weights and how; see ``engine.battery``."""
+    conn.execute(
+        "INSERT OR REPLACE INTO measured (key, weights, capability, version, options_json, fingerprint, scores_json,"
+        " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            key,
+            values["weights"],
+            values["capability"],
+            values["version"],
+            msgspec.json.encode(values["options"], order="sorted").decode(),
+            values["fingerprint"],
+            msgspec.json.encode(scores).decode(),
+            clock.time(),
+        ),
+    )
+
+
 def rename(conn: sqlite3.Connection, study_id: str, title: str) -> None:
     """Change the title a study is shown under."""
     if not title.strip():

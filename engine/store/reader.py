@@ -237,6 +237,11 @@ class Reader:
         )
         return [row["study_id"] for row in rows]
 
+    def measured(self, key: str) -> str | None:
+        """Scores as JSON that were kept under a key; None where nothing was measured under it."""
+        row = self._one("SELECT scores_json FROM measured WHERE key = ?", key)
+        return None if row is None else str(row["scores_json"])
+
     def samples(self, run_id: int) -> list[SampleRow]:
         """What the model made while training, oldest first."""
         return self._rows(

@@ -91,6 +91,16 @@ _LOCKED = (
 )
 
 
+@migrations()
+def m003_scores_by_weights(db: Database) -> None:
+    """What was measured on which weights, so that it is not measured again."""
+    db.conn.execute(
+        """CREATE TABLE measured (
+            key TEXT PRIMARY KEY, weights TEXT NOT NULL, capability TEXT NOT NULL, version INTEGER NOT NULL,
+            options_json TEXT NOT NULL, fingerprint TEXT NOT NULL, scores_json TEXT NOT NULL, created REAL NOT NULL)"""
+    )
+
+
 def apply(connection: sqlite3.Connection) -> None:
     """Bring a database up to this program's schema.
 

@@ -10,7 +10,7 @@ from engine.lab import Lab
 from engine.study import StudySpec, parse_study
 
 WORDS = "size loss model data token layer width depth grow small large train learn curve law point the of a".split()
-TEXT = {"source": "text-folder"}
+TEXT = {"source": "text-folder", "validation_fraction": 0.3}
 DIGITS = {"source": "digits"}
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "gpt": ({}, TEXT, 6000),
