@@ -52,7 +52,7 @@ def resolve(names: Sequence[str], given: Mapping[str, str], own: Mapping[str, Ma
         capability = capabilities[name]
         before = _whole(capability, own.get(name, {}))
         fields = {field.encode_name for field in msgspec.structs.fields(capability.Spec)}
-        over = {}
+        over: dict[str, Any] = {}
         for path, text in given.items():
             of, _, field = path.rpartition(".")
             if field in fields and of in ("", name):
@@ -76,7 +76,7 @@ def own_uses(spec: RunSpec, predicts_next: bool) -> dict[str, Mapping[str, Scala
     return uses
 
 
-def _whole(capability: Capability, options: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _whole(capability: Capability, options: Mapping[str, Any]) -> dict[str, Scalar]:
     spec = convert(dict(options), capability.Spec, capability.name)
     told: dict[str, Scalar] = msgspec.to_builtins(spec)
     return told
