@@ -139,16 +139,17 @@ def measure(shape: Shape, context: int) -> Measured:
 
 @lru_cache(maxsize=256)
 def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
-    from torch.multiprocessing.reductions import StorageWeakRef
+    from torch.multiprocessing import reductions
     from torch.utils.flop_counter import FlopCounterMode
 
+    reference: Any = reductions.StorageWeakRef
     shape = dict(items)
     task = task_of(str(shape["task"]))
-    kept: dict[StorageWeakRef, torch.UntypedStorage] = {}
+    kept: dict[object, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()  # what views share is kept once
-        kept[StorageWeakRef(storage)] = storage
+        kept[reference(storage)] = storage
         return tensor
 
     device = torch.device("meta")
@@ -161,7 +162,7 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
         torch.autograd.backward(task.loss(model.model, batch, None).loss)
     parameters = list(model.parameters())
     for parameter in parameters:
-        kept.pop(StorageWeakRef(parameter.untyped_storage()), None)
+        kept.pop(reference(parameter.untyped_storage()), None)
     return Measured(
         n_params=sum(p.numel() for p in parameters),
         n_params_non_embedding=_non_embedding(model),
