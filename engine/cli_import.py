@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from engine.cli_shared import home_of, print_document, reading
+from engine.cli_shared import home_of, print_document, reading, writing
 from engine.errors import InputError
 from engine.i18n import tr
 
@@ -27,16 +27,42 @@ def import_results(
     run: Annotated[
         int | None, typer.Option("--run", metavar="RUN_ID", help="Results of the harness are of this run.")
     ] = None,
+    base: Annotated[Path | None, typer.Option("--base", help="The model's folder that a PEFT adapter is for.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write, for a PEFT adapter.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
-    """Import a study bundle, or someone else's results: CSV, TSV, JSON lines, Parquet, lm-eval, TensorBoard."""
+    """Import a study bundle, a PEFT adapter, or results: CSV, TSV, JSON lines, Parquet, lm-eval, TensorBoard."""
     from engine.bundling.opening import is_bundle
+    from engine.importing.adapters import is_adapter
 
     if len(files) == 1 and is_bundle(files[0].expanduser()):
         _import_bundle(files[0].expanduser(), home, as_json)
         return
+    if len(files) == 1 and is_adapter(files[0].expanduser()):
+        _merge_adapter(files[0].expanduser(), base, out, as_json)
+        return
     if not _attach(files, home, run, as_json):
         _import_files(files, home, name, title, columns, size, as_json)
+
+
+def _merge_adapter(adapter: Path, base: Path | None, out: Path | None, as_json: bool) -> None:
+    from engine.importing.adapters import merge_adapter
+
+    if out is None:
+        raise InputError(
+            tr("{path} is an adapter, which is merged into its base.", path=str(adapter)),
+            tr("Name the folder to write with --out."),
+        )
+    with writing(out), Console(stderr=True).status(tr("Merging…")):
+        made = merge_adapter(adapter, out.expanduser(), base.expanduser() if base else None)
+    words = tr(
+        "{path}: {base} with the adapter merged into {n} tensors.",
+        path=str(made.folder),
+        base=made.base.name,
+        n=made.n_changed,
+    )
+    document = {"folder": str(made.folder), "base": str(made.base), "kind": made.kind, "n_changed": made.n_changed}
+    print_document(document, as_json, lambda console: console.print(words, markup=False, highlight=False))
 
 
 def _attach(files: list[Path], home: Path | None, run: int | None, as_json: bool) -> bool:

@@ -55,6 +55,22 @@ def test_only_the_app_imports_qt() -> None:
             assert not found, f"{path} imports {found}"
 
 
+def test_nothing_is_unpickled_and_no_code_of_others_is_run() -> None:
+    """``pickle`` is not imported, ``torch.load`` reads weights only, and no folder's own code is trusted."""
+    for path in [ROOT / "main.py", *(ROOT / "engine").rglob("*.py"), *(ROOT / "lab_app").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found = {name.split(".")[0] for name in names} & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
+            assert not found, f"{path} imports {found}"
+            if isinstance(node, ast.Call):
+                given = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+                assert not given.get("trust_remote_code"), f"{path}:{node.lineno} trusts code of others"
+                assert not given.get("allow_pickle"), f"{path}:{node.lineno} unpickles"
+                if ast.unparse(node.func) in ("torch.load", "torch.jit.load"):
+                    assert given.get("weights_only") is True, f"{path}:{node.lineno} loads more than weights"
+
+
 @pytest.mark.parametrize("module", ["engine.runner", "engine.lab", "engine.cli", "engine.expand"])
 def test_the_engine_starts_without_qt_and_without_torch(module: str) -> None:
     loaded = python(f"import sys, {module}; print(*sorted(m.split('.')[0] for m in sys.modules))").split()
