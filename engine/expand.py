@@ -9,6 +9,7 @@ import msgspec
 
 from engine.capabilities import capabilities
 from engine.compressing import compressed_runs
+from engine.distilling import distilled_runs
 from engine.errors import InputError, StudyError
 from engine.families import families
 from engine.families.base import MODALITIES, Counts, DataShape, Family
@@ -43,6 +44,8 @@ def expand(study: StudySpec) -> tuple[RunSpec, ...]:
     """
     if study.compression is not msgspec.UNSET:
         return compressed_runs(study, expand)
+    if study.distillation is not msgspec.UNSET:
+        return distilled_runs(study, expand, _with)
     refuse_imported(study)
     _check_ladder(study)
     if study.kind == "simulate":
@@ -70,6 +73,13 @@ def expand(study: StudySpec) -> tuple[RunSpec, ...]:
             previous[number] = cell.shape
             runs += [msgspec.structs.replace(cell, seed=seed) for seed in study.ladder.seeds]
     return tuple(runs)
+
+
+def _with(study: StudySpec, fields: dict[str, Scalar]) -> StudySpec:
+    """The study with fields of its model, data or training changed; raises ``StudyError`` for any other."""
+    for _ in _combinations({field: (value,) for field, value in fields.items()}):
+        pass
+    return _vary(study, fields)
 
 
 def _sizes(study: StudySpec) -> list[int]:

@@ -154,7 +154,8 @@ def _reasons(runs: Sequence[RunSpec], machine: Machine, jobs: int, home: Path) -
 
 def _calibrate(runs: Sequence[RunSpec], machine: Machine, jobs: int) -> dict[float, tuple[float, float]]:
     """FLOPs per token -> (seconds per token of a step, of a forward pass), runs side by side."""
-    by_cost = {run.compute_flops / run.training.tokens: run for run in runs if run.training.tokens}
+    timed = [run for run in runs if run.training.tokens and run.kind != "distil"]  # a teacher is no part of a shape
+    by_cost = {run.compute_flops / run.training.tokens: run for run in timed}
     if not by_cost:
         return {}
     costs = sorted(by_cost)

@@ -496,6 +496,10 @@ def _run_one_of(kind: str) -> RunOne:
         from engine.adapting.compression.run import run_one as compress
 
         return compress
+    if kind == "distil":
+        from engine.adapting.distillation.run import run_one as distil
+
+        return distil
     from engine.training.run import run_one as train
 
     return train

@@ -24,8 +24,10 @@ HOW_LONG = frozenset({"tokens", "tokens_per_param", "steps", "epochs"})
 """Fields of ``training`` of which exactly one says how long a run is."""
 
 
-DERIVED = frozenset({"compress"})
-"""Kinds of runs whose model is another run's, made smaller: never points of a ladder, its laws or forecasts."""
+DERIVED = frozenset({"compress", "distil", "teacher"})
+"""Kinds of runs made from another run or for one: never points of a ladder, its laws or forecasts."""
+LARGEST = "largest"
+"""The teacher of a distillation that is the study's own largest model."""
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,6 +166,29 @@ class CompressionSpec(Strict, frozen=True, kw_only=True):
     """Only runs with these values of what the study varies; empty: all."""
 
 
+class DistillationSpec(Strict, frozen=True, kw_only=True):
+    """Every smaller size of a ladder once more, taught by a larger model beside its labels (Hinton 2015)."""
+
+    temperature: PositiveFloat = 2.0
+    """What both models' logits are divided by where the student is to match its teacher."""
+    weight: Fraction = 0.5
+    """The teacher's share of the loss; the rest is the loss that the student has when it is trained alone."""
+    hidden_weight: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Weight of matching the teacher's hidden states through a learned linear map; 0 leaves them out."""
+    teacher: str = LARGEST
+    """``largest`` of this ladder, a built-in study's name, whose largest model teaches, or a run's ``spec_hash``."""
+    teacher_with: dict[str, Scalar] = {}
+    """Dotted fields in which the training of the largest model, as a teacher, differs from that of the ladder."""
+
+
+class Distillation(Strict, frozen=True, kw_only=True):
+    """How a run of kind ``distil`` is taught; its teacher is its parent."""
+
+    temperature: float
+    weight: float
+    hidden_weight: float
+
+
 class ImportedFile(Strict, frozen=True, kw_only=True):
     """A file that results were read from, by name; where it lay is the reader's own business and is not kept."""
 
@@ -206,6 +231,8 @@ class StudySpec(Strict, frozen=True, kw_only=True):
     forecast: ForecastSpec | msgspec.UnsetType = msgspec.UNSET
     """Left out of the JSON where it is not given: ids stay."""
     compression: CompressionSpec | msgspec.UnsetType = msgspec.UNSET
+    """Left out of the JSON where it is not given: ids stay."""
+    distillation: DistillationSpec | msgspec.UnsetType = msgspec.UNSET
     """Left out of the JSON where it is not given: ids stay."""
     imported: Imported | msgspec.UnsetType = msgspec.UNSET
     """Only with ``kind = "import"``; left out of the JSON otherwise: ids stay."""
@@ -276,6 +303,8 @@ class RunSpec(Strict, frozen=True, kw_only=True):
     """``spec_hash`` of the run it builds on, which must finish first: what it compresses, or its teacher."""
     compression: CompressionMethod | msgspec.UnsetType = msgspec.UNSET
     """Of a run of kind ``compress``: what it does to its parent."""
+    distillation: Distillation | msgspec.UnsetType = msgspec.UNSET
+    """Of a run of kind ``distil``: how its parent teaches it."""
 
     @property
     def label(self) -> str:

@@ -90,6 +90,17 @@ class LossOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a batch asks of models: what they are shown, and the right choices, int64 (n,); -100 is left out."""
+
+    given: "tuple[Tensor | None, ...]"
+    """Arguments of the model; the first is what ``Family.states`` and ``Family.features`` read."""
+    targets: "Tensor"
+    places: "Tensor | None" = None
+    """Where answers are wanted, int64 (batch, n), where not everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """Something a model made, to be looked at or heard. ``text`` is the whole of a text and the caption of others."""
 
@@ -157,9 +168,29 @@ class Family(ABC):
         """What is told of a run beside its counts; nothing unless overridden."""
         return {}
 
-    @abstractmethod
+    def n_choices(self, shape: Shape) -> int:
+        """Classes or tokens that its models choose among; 0 where what they give is no such choice."""
+        return 0
+
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean training loss of a batch, natural logarithm."""
+        """Mean training loss of a batch, natural logarithm: of choices, unless overridden, their cross-entropy."""
+        asked = self.ask(model, batch)
+        return LossOutput(self.choice_loss(model, asked, self.answer(model, asked)))
+
+    def ask(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> Asked:
+        """What a batch asks. What is hidden by chance is drawn here, so that several models can be asked the same."""
+        return Asked((batch["inputs"],), batch["targets"].flatten())
+
+    def answer(self, model: "nn.Module", asked: Asked) -> "Tensor":
+        """Logits float32 (n, ``n_choices``), one row for each of the targets."""
+        logits: Tensor = model(*asked.given).float()
+        return logits.flatten(0, -2)
+
+    def choice_loss(self, model: "nn.Module", asked: Asked, logits: "Tensor") -> "Tensor":
+        """Mean loss of the choices, a scalar, from what ``answer`` gave."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(logits, asked.targets)
 
     def loss_unit(self, shape: Shape) -> str:
         """What the loss is measured in, for the axes that show it."""

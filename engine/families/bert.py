@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from engine.families import families
-from engine.families.base import Counts, Graph, LossOutput, Made, Shape
+from engine.families.base import Asked, Counts, Graph, Made, Shape
 from engine.families.gpt import Gpt, GptSpec
 from engine.families.gpt import non_embedding as of_layers
 from engine.i18n import mark
@@ -86,14 +86,16 @@ class Bert(Gpt):
 
         return Encoder(shape, multipliers)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats of the hidden tokens of ``inputs``, int64 (batch, t).
+    def n_choices(self, shape: Shape) -> int:
+        """The tokens of the data and the mask."""
+        return int(shape["vocab_size"]) + 1
+
+    def ask(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> Asked:
+        """The hidden tokens of ``inputs``, int64 (batch, t).
 
         Places and what they show are drawn from torch's generator while training, and from one that always begins
         alike in evaluation mode: validation asks for the same tokens every time.
         """
-        from torch.nn import functional
-
         from engine.families._encoder import Encoder
         from engine.families._masking import choose, corrupt, fixed_generator, n_masked
 
@@ -102,8 +104,16 @@ class Bert(Gpt):
         generator = None if model.training else fixed_generator()
         places = choose(inputs, n_masked(inputs.shape[1], float(model.shape["masked"])), generator)
         seen = corrupt(inputs, places, model.mask_token, int(model.shape["vocab_size"]), generator)
-        logits = model.at(seen, places)
-        return LossOutput(functional.cross_entropy(logits.flatten(0, 1), inputs.gather(1, places).flatten()))
+        return Asked((seen,), inputs.gather(1, places).flatten(), places)
+
+    def answer(self, model: "nn.Module", asked: Asked) -> "Tensor":
+        from engine.families._encoder import Encoder
+
+        assert isinstance(model, Encoder)
+        (seen,), places = asked.given, asked.places
+        assert seen is not None
+        assert places is not None
+        return model.at(seen, places).flatten(0, 1)
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats per masked token")

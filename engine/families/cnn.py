@@ -15,7 +15,6 @@ from engine.families.base import (
     DataShape,
     Family,
     Graph,
-    LossOutput,
     Made,
     ParamGroup,
     Shape,
@@ -160,11 +159,8 @@ class Cnn(Family):
             base_width = training.base_width
         return initialise(Network(shape, base_width / self.width(shape)), seed)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats of ``inputs`` float32 (batch, channels, h, w) and ``targets`` int64 (batch,)."""
-        from torch.nn import functional
-
-        return LossOutput(functional.cross_entropy(model(batch["inputs"]).float(), batch["targets"]))
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["n_outputs"])
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats per image")

@@ -14,7 +14,6 @@ from engine.families.base import (
     Counts,
     DataShape,
     Family,
-    LossOutput,
     Made,
     ParamGroup,
     Shape,
@@ -192,12 +191,8 @@ class Gpt(Family):
             residual = BASE_LAYERS / int(shape["n_layers"]) if shape["depth_scaling"] else 1.0
         return Multipliers(attention, residual, output), base_width
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats per token of ``inputs`` and ``targets``, int64 (batch, t); -100 is left out."""
-        from torch.nn import functional
-
-        logits = model(batch["inputs"])
-        return LossOutput(functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten()))
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["vocab_size"])
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""

@@ -56,6 +56,10 @@ class GptVectors(Gpt):
 
         return VectorDecoder(shape, multipliers)
 
+    def n_choices(self, shape: Shape) -> int:
+        """None: it gives numbers."""
+        return 0
+
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean squared error of ``targets`` float32 (batch, t, n_outputs) where they are not nan."""
         from engine.families._vector_decoder import masked_square_error

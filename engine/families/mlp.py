@@ -103,14 +103,16 @@ class Mlp(Family):
             base_width = training.base_width
         return initialise(Network(shape, base_width / int(shape["d_hidden"])), seed, base_width)
 
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["n_outputs"]) if shape["classes"] else 0
+
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean over samples: cross-entropy in nats for int64 targets (batch,), squared error for float32 (batch, k)."""
         from torch.nn import functional
 
-        predicted, targets = model(batch["inputs"]), batch["targets"]
-        if targets.is_floating_point():
-            return LossOutput(functional.mse_loss(predicted.float(), targets))
-        return LossOutput(functional.cross_entropy(predicted.float(), targets))
+        if not batch["targets"].is_floating_point():
+            return super().loss(model, batch)
+        return LossOutput(functional.mse_loss(model(batch["inputs"]).float(), batch["targets"]))
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats per sample") if shape["classes"] else mark("squared error")

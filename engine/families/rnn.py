@@ -13,7 +13,6 @@ from engine.families.base import (
     Counts,
     DataShape,
     Family,
-    LossOutput,
     Made,
     ParamGroup,
     Shape,
@@ -123,12 +122,8 @@ class Rnn(Family):
             base_width = training.base_width
         return initialise(Recurrent(shape, base_width / self.width(shape)), seed, base_width)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats per token of ``inputs`` and ``targets``, int64 (batch, t); -100 is left out."""
-        from torch.nn import functional
-
-        logits = model(batch["inputs"])
-        return LossOutput(functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten()))
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["vocab_size"])
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of matrices that read the width by base / width, ``width`` all by

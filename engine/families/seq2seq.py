@@ -10,10 +10,10 @@ import msgspec
 from engine.errors import StudyError
 from engine.families import families
 from engine.families.base import (
+    Asked,
     Counts,
     DataShape,
     Family,
-    LossOutput,
     Made,
     ParamGroup,
     Shape,
@@ -155,17 +155,21 @@ class Seq2Seq(Family):
             )
         return initialise(EncoderDecoder(shape, multipliers), seed, base_width)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats per target token, -100 left out; smoothed in training mode only."""
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["vocab_size"])
+
+    def ask(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> Asked:
+        return Asked((batch["inputs"], batch["decoder_inputs"]), batch["targets"].flatten())
+
+    def choice_loss(self, model: "nn.Module", asked: Asked, logits: "Tensor") -> "Tensor":
+        """Mean cross-entropy in nats per token; smoothed while training."""
         from torch.nn import functional
 
         from engine.families._encoder_decoder import EncoderDecoder
 
         assert isinstance(model, EncoderDecoder)
-        logits = model(batch["inputs"], batch["decoder_inputs"])
         smoothing = float(model.shape["label_smoothing"]) if model.training else 0.0
-        targets = batch["targets"].flatten()
-        return LossOutput(functional.cross_entropy(logits.flatten(0, 1), targets, label_smoothing=smoothing))
+        return functional.cross_entropy(logits, asked.targets, label_smoothing=smoothing)
 
     def param_groups(self, model: "nn.Module", shape: Shape, rule: str, base_width: int) -> list[ParamGroup]:
         """``mup`` scales the rate of hidden matrices by base / width, ``width`` all by min(2, base / width)."""

@@ -15,7 +15,6 @@ from engine.families.base import (
     DataShape,
     Family,
     Graph,
-    LossOutput,
     Made,
     ParamGroup,
     Shape,
@@ -187,11 +186,8 @@ class Vit(Family):
 
         return Network(shape, multipliers)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats of ``inputs`` float32 (batch, channels, h, w) and ``targets`` int64 (batch,)."""
-        from torch.nn import functional
-
-        return LossOutput(functional.cross_entropy(model(batch["inputs"]).float(), batch["targets"]))
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["n_outputs"])
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats per image")

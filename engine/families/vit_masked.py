@@ -80,6 +80,10 @@ class VitMasked(Vit):
 
         return MaskedNetwork(shape, multipliers)
 
+    def n_choices(self, shape: Shape) -> int:
+        """None: it gives numbers."""
+        return 0
+
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
         """Mean squared error of the numbers of hidden patches; ``inputs`` float32 (batch, channels, h, w) in -1..1."""
         from engine.families._vit_masked import MaskedNetwork

@@ -10,10 +10,10 @@ import msgspec
 from engine.errors import InputError, StudyError
 from engine.families import families
 from engine.families.base import (
+    Asked,
     Counts,
     DataShape,
     Family,
-    LossOutput,
     Made,
     ParamGroup,
     Shape,
@@ -119,15 +119,12 @@ class Wavenet(Family):
             base_width = training.base_width
         return initialise(Wave(shape, base_width / self.width(shape)), seed, base_width)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> LossOutput:
-        """Mean cross-entropy in nats per sample of ``inputs`` and ``targets``, int64 (batch, t); -100 is left out.
+    def n_choices(self, shape: Shape) -> int:
+        return int(shape["vocab_size"])
 
-        ``condition`` (batch,) is what is heard, where the data say.
-        """
-        from torch.nn import functional
-
-        logits = model(batch["inputs"], batch.get("condition"))
-        return LossOutput(functional.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten()))
+    def ask(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> Asked:
+        """``condition`` (batch,) is what is heard, where the data say."""
+        return Asked((batch["inputs"], batch.get("condition")), batch["targets"].flatten())
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats per sample")

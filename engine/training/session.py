@@ -166,6 +166,14 @@ class Session:
         """What updates it."""
         return Optimizer(model, groups, self.spec.training)
 
+    def training_loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """What is differentiated, a scalar; its value is what the curve of the loss shows."""
+        return self.family.loss(model, batch).loss
+
+    def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """The finished model: its tensors by name."""
+        return model.state_dict()
+
     def _configure(self, model: nn.Module) -> bool:
         """Set how the model computes; True where only autocast can, since the model has no such settings."""
         dtype = torch.bfloat16 if self.placement.precision == "bfloat16" else torch.float32
@@ -195,9 +203,9 @@ class Session:
 
         def eager(batch: Mapping[str, Tensor]) -> Tensor:
             if not autocast:
-                return self.family.loss(model, batch).loss
+                return self.training_loss(model, batch)
             with torch.autocast(device, torch.bfloat16):
-                return self.family.loss(model, batch).loss
+                return self.training_loss(model, batch)
 
         if not (compiled and self.placement.compile):
             return eager
@@ -347,7 +355,7 @@ class Session:
 
     def _write_weights(self, run: Trainee, name: str, kind: str) -> None:
         path = self.task.folder / name
-        weights = run.model.state_dict()
+        weights = self.weights(run.model)
         # One entry only: safetensors writes several in no fixed order, and equal weights should be equal files.
         n_bytes = ck.write_tensors(path, weights, {"format": "pt"})
         digest = ck.sha256(path)
@@ -356,6 +364,10 @@ class Session:
     def finish(self, run: Trainee, prepared: "Prepared") -> None:
         """Save, write the weights and measure them: after early stopping and fine-tuning the best, where kept."""
         self._save(run, prepared)
+        self.write_and_measure(run, prepared)
+
+    def write_and_measure(self, run: Trainee, prepared: "Prepared") -> None:
+        """Write the weights, describe and measure them."""
         state, training = run.state, run.spec.training
         best = self.task.folder / ck.BEST
         wants_best = state.stopped_early or run.spec.kind == "finetune"
