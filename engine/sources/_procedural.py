@@ -76,7 +76,8 @@ class Procedural(ABC):
         self.vocabulary = tuple(vocabulary)
         self.item_length = item_length
         self.answer_length = answer_length
-        self.fingerprint = hashlib.sha256(msgspec.json.encode([task, version, spec])).hexdigest()
+        given = {name: value for name, value in msgspec.to_builtins(spec).items() if value is not None}
+        self.fingerprint = hashlib.sha256(msgspec.json.encode([task, version, given])).hexdigest()
         self.report = self._report()
         self._drawn: dict[tuple[Split, int], Items] = {}
 

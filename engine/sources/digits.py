@@ -45,6 +45,13 @@ class DigitsSpec(TableSpec, frozen=True, kw_only=True):
             description=mark("Light: training images are shifted by up to a pixel and turned by up to 10 degrees."),
         ),
     ] = "light"
+    train_images: Annotated[
+        Annotated[int, msgspec.Meta(ge=N_CLASSES, le=N_IMAGES)] | None,
+        msgspec.Meta(
+            title=mark("Training images"),
+            description=mark("How many of the images that are not held out are trained on; by default all of them."),
+        ),
+    ] = None
 
 
 class DigitItems(DrawnItems, Listed):
@@ -62,7 +69,8 @@ class DigitItems(DrawnItems, Listed):
         self._augment = spec.augment == "light"
         self._labels = labels
         self._images = np.concatenate([images, out_of_distribution(images[held_out])])
-        places: dict[Split, NDArray[np.int64]] = {"train": order[n_held_out:], "validation": held_out}
+        train = order[n_held_out:][: spec.train_images]
+        places: dict[Split, NDArray[np.int64]] = {"train": train, "validation": held_out}
         splits = {name: np.stack([rows, labels[rows]], axis=1) for name, rows in places.items()}
         splits["ood"] = np.stack([N_IMAGES + np.arange(n_held_out), labels[held_out]], axis=1)
         names = tuple(str(digit) for digit in range(N_CLASSES))
@@ -134,7 +142,7 @@ class Digits(Source):
     def shape(self, spec: DigitsSpec) -> DataShape:
         """Grey images of 8 x 8 pixels in ten classes."""
         n_train = N_IMAGES - round(spec.validation_fraction * N_IMAGES)
-        return image_shape(1, SIDE, SIDE, N_CLASSES, n_train)
+        return image_shape(1, SIDE, SIDE, N_CLASSES, min(n_train, spec.train_images or n_train))
 
     def prepare(self, spec: DigitsSpec, cache: Path, on_progress: OnProgress) -> DigitItems:
         """Read from scikit-learn's own file; see ``Source.prepare``."""
