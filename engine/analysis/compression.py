@@ -110,7 +110,9 @@ def measured(reader: "Reader", study_id: str, capability: str = "", metric: str 
     for run in reader.runs(study_id):
         score = _score(reader, run, wanted, scores)
         price = costs.get(run.id, {})
-        if run.kind == "teacher" or run.state != RunState.FINISHED or score is None or not PRICES.keys() <= price.keys():
+        if run.state != RunState.FINISHED or score is None or not PRICES.keys() <= price.keys():
+            continue
+        if run.kind == "teacher":  # of another recipe than the ladder's
             continue
         if run.kind != "compress":
             way = DISTILLED if run.kind == "distil" else WHOLE
