@@ -38,17 +38,15 @@ def study_of(reader: "Reader", what: str, methods: Sequence[CompressionMethod]) 
     finished = {row.spec_hash for row in reader.runs() if row.state == RunState.FINISHED}
     if run:
         made = _only(made, sizes=(run.size,), seeds=(run.seed,), variant=run.variant)
-    elif missing := {child.size for child in expand(made) if child.parent not in finished}:
-        left = {child.size for child in expand(made)} - missing
-        if not left:
-            raise InputError(tr("no size of {study} has finished all its runs.", study=what), tr("Let them finish."))
-        made = _only(made, sizes=tuple(sorted(left)))
-    if any(child.parent not in finished for child in expand(made)):
+    children = expand(made)
+    missing = {child.size for child in children if child.parent not in finished}
+    left = {child.size for child in children} - missing
+    if not left:
         raise InputError(
-            tr("{what} is not finished, or was made by another version of the program.", what=what),
+            tr("{what} is not finished, or was made by another version or installation of the program.", what=what),
             tr("Run it again, then compress it."),
         )
-    return made
+    return _only(made, sizes=tuple(sorted(left))) if missing else made
 
 
 def _compressed(study: StudySpec, methods: Sequence[CompressionMethod]) -> StudySpec:

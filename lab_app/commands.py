@@ -181,6 +181,15 @@ ACTIONS: tuple[Action, ...] = (
         "resume",
     ),
     Action(
+        "compress",
+        mark("Compress…"),
+        mark("Make smaller models of the chosen study or run, and measure what that costs"),
+        "run",
+        "Ctrl+Shift+M",
+        "compression",
+        line=True,
+    ),
+    Action(
         "show_loss",
         mark("Loss against parameters"),
         mark("The scaling law of the chosen study"),

@@ -181,6 +181,30 @@ class Deeds:
         wanted = [run for run in self._window.catalog.waiting() if run.state in ("paused", "interrupted")]
         self._context.operations.resume(wanted)
 
+    def compress(self) -> None:
+        """Ask what is to be done to the chosen run, or to the whole study, and queue it as a study of its own."""
+        from engine.derived import study_of
+        from lab_app.dialogs.compress import CompressDialog
+
+        study, run = self._window.study(), self._window.catalog.run(self._context.selection.run)
+        if study is None:
+            return
+        dialog = CompressDialog(run.label if run is not None else study.shown_title, self._window)
+        sure, methods = dialog.exec(), dialog.methods
+        dialog.deleteLater()
+        if not sure:
+            return
+        what, reader = str(run.id) if run is not None else study.id, self._context.reader()
+        operations = self._context.operations
+
+        def queued(made: str) -> None:
+            self._context.selection.choose_study(made)
+            self._window.show_page("compression")
+
+        self._context.jobs.run(
+            lambda: study_of(reader, what, methods), lambda spec: operations.submit(spec, queued), operations.report
+        )
+
     def show_loss(self) -> None:
         page: Any = self._window.show_page("scale")
         page.show_metric("language-modelling", "loss")

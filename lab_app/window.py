@@ -37,6 +37,7 @@ PAGES = {
     "samples": (mark("Samples"), "samples"),
     "scale": (mark("Scale"), "scale"),
     "emergence": (mark("Emergence"), "emergence"),
+    "compression": (mark("Compression"), "compression"),
 }
 LAYOUT_VERSION = 1
 LEFT, RIGHT, BELOW = (
@@ -218,6 +219,12 @@ class MainWindow(QMainWindow):
 
                 page = EmergencePage(self.context, self.catalog)
                 page.export_wanted.connect(self.deeds.export)
+            case "compression":
+                from lab_app.pages.compression import CompressionPage
+
+                page = CompressionPage(self.context, self.catalog)
+                page.export_wanted.connect(self.deeds.export)
+                page.compress_wanted.connect(self.deeds.compress)
             case _:
                 from lab_app.pages.scale import ScalePage
 
@@ -342,10 +349,10 @@ class MainWindow(QMainWindow):
         study, runs = self.study(), self.runs()
         for name in (
             "duplicate_study save_study rename_study edit_notes trash_study copy_command export_figure export_results"
-            " show_loss show_capability show_emergence switch_convention export_curves"
+            " show_loss show_capability show_emergence switch_convention export_curves compress"
         ).split():
             by_id[name].setEnabled(study is not None)
-        for name in ("duplicate_study", "save_study", "copy_command"):
+        for name in ("duplicate_study", "save_study", "copy_command", "compress"):
             by_id[name].setEnabled(study is not None and not study.imported)
         states = {run.state for run in runs}
         by_id["start"].setEnabled(bool(states & {"paused", "interrupted", "failed", "cancelled"}))

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from scipy import stats
-
 from engine.capabilities import capabilities
 from engine.errors import InputError
 from engine.events import RunState
@@ -172,7 +170,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
     mean, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    reach = _quantile(len(values) - 1) * error
     return mean - reach, mean + reach
 
 
@@ -185,8 +183,15 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, t
     if a + b == 0:
         return away, (away, away)
     freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(theirs) - 1))
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * (a + b) ** 0.5
+    reach = _quantile(freedom) * (a + b) ** 0.5
     return away, (away - reach, away + reach)
+
+
+def _quantile(freedom: float) -> float:
+    """Of Student's distribution, in the middle of which ``LEVEL`` lies between it and its negative."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def _costs(reader: "Reader", study_id: str) -> dict[int, dict[str, float]]:
@@ -288,10 +293,10 @@ def _beside(found: Sequence[Group], price: str, up: float) -> list[dict[str, Any
 
 
 def _words(document: Mapping[str, Any]) -> list[str]:
-    """Sentences: what each way did, then where a large model made small beats a small one, by bytes and by time."""
+    """Sentences: where a large model made small beats a small one, by bytes and by time; then what each way did."""
     said = [_way_sentence(way, of) for way, of in _by_way(document["ways"]).items()]
     names = {"bytes": tr("bytes"), "latency": tr("time of one sample"), "latency_batch": tr("time of 32 samples")}
-    return said + [_beside_sentence(names[price], rows) for price, rows in document["beside"].items()]
+    return [_beside_sentence(names[price], rows) for price, rows in document["beside"].items()] + said
 
 
 def _by_way(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
