@@ -86,6 +86,7 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
         "laws": reader.laws(study_id),
         "sweeps": sweeps(reader, study_id),
         "forecasts": forecast_documents(reader, study_id),
+        "distillation": distillation_document(reader, study_id),
         "emergence": verdicts(reader, study_id, headline.capability),
         "headline": {
             "capability": headline.capability,
@@ -94,6 +95,15 @@ def study_document(reader: "Reader", study_id: str) -> dict[str, Any]:
             "by_variant": headline_by_variant(ladder, final, headline.capability, headline.metric),
         },
     }
+
+
+def distillation_document(reader: "Reader", study_id: str) -> dict[str, Any] | None:
+    """What the teacher of a study was worth, by size; None where nothing was taught and measured."""
+    from engine.analysis.distillation import judge_distillation
+
+    with contextlib.suppress(InputError):
+        return judge_distillation(reader, study_id)
+    return None
 
 
 def verdicts(reader: "Reader", study_id: str, capability: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from engine.errors import InputError
 from engine.figures.comparison import comparison
 from engine.figures.compression import compression
 from engine.figures.curves import loss_curves
+from engine.figures.distillation import distillation
 from engine.figures.emergence import emergence
 from engine.figures.forecasts import calibration
 from engine.figures.ladder import capability_vs_params, loss_vs_params, residuals
@@ -34,6 +35,7 @@ FIGURES: Mapping[str, Builder] = {
     "emergence": emergence,
     "comparison": comparison,
     "compression": compression,
+    "distillation": distillation,
 }
 
 TITLES: Mapping[str, str] = {
@@ -49,9 +51,18 @@ TITLES: Mapping[str, str] = {
     "emergence": mark("Emergence of an ability"),
     "comparison": mark("Studies side by side"),
     "compression": mark("Ability against cost"),
+    "distillation": mark("Distilled and alone"),
 }
 """What each is called where one chooses among them."""
-OF_SOME_STUDIES = ("loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration", "compression")
+OF_SOME_STUDIES = (
+    "loss-surface",
+    "isoflop",
+    "optimum-vs-compute",
+    "best-setting",
+    "calibration",
+    "compression",
+    "distillation",
+)
 """Figures that only studies of the right kind have."""
 
 
