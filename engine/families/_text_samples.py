@@ -63,7 +63,9 @@ def filled_in(
     n = n_masked(tokens.shape[1], family.masked_fraction(model))
     places = choose(tokens, n, fixed_generator()).sort(dim=1).values
     hidden = tokens.scatter(1, places, family.mask_token(model))
-    said = model(hidden.to(device)).argmax(-1).cpu()
+    logits = model(hidden.to(device))
+    logits[..., family.mask_token(model)] = -torch.inf  # no text has it
+    said = logits.argmax(-1).cpu()
     parts, last = [], 0
     try:
         for place in places[0].tolist():
