@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -213,7 +214,9 @@ def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn
         modules_to_save=fresh or None,
     )
     try:
-        adapted: nn.Module = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of names in transformers that peft still uses
+            adapted: nn.Module = get_peft_model(model, config)
     except ValueError as error:
         raise StudyError(
             tr("model.lora_targets: {why}.", why=str(error).partition("\n")[0].rstrip(".")),
