@@ -56,7 +56,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "import_results",
         mark("Import…"),
-        mark("Bring in someone else's results: tables, lm-eval, TensorBoard"),
+        mark("Bring in a study bundle, an adapter, or results: tables, lm-eval, TensorBoard"),
         "file",
         "Ctrl+I",
         "import",
@@ -86,6 +86,14 @@ ACTIONS: tuple[Action, ...] = (
         "file",
         "Ctrl+Shift+E",
         "table",
+    ),
+    Action(
+        "export_study",
+        mark("Export study or model…"),
+        mark("A bundle, a model folder, ONNX, TensorBoard, tables, tasks for the harness"),
+        "file",
+        "Ctrl+Alt+E",
+        "export",
     ),
     Action(
         "settings", mark("Settings…"), mark("Language, appearance and folders"), "file", "Ctrl+,", "settings", line=True
@@ -212,6 +220,14 @@ ACTIONS: tuple[Action, ...] = (
         "analyze",
         "Ctrl+J",
         "emergence",
+    ),
+    Action(
+        "evaluate",
+        mark("Evaluate…"),
+        mark("Measure abilities on runs that are finished"),
+        "analyze",
+        "Ctrl+Alt+M",
+        "ruler",
     ),
     Action(
         "switch_convention",

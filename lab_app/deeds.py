@@ -79,6 +79,31 @@ class Deeds:
             kind = "parquet" if path.endswith(".parquet") else "csv"
             self._write(lambda: write_table(self._context.reader(), study, Path(path), kind))
 
+    def export_study(self) -> None:
+        study = self._window.study()
+        if study is None:
+            return
+        from lab_app.dialogs.export_study import ExportStudyDialog
+
+        runs = self._window.catalog.runs(study.id)
+        dialog = ExportStudyDialog(self._context, runs, self._context.selection.run, self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def evaluate(self) -> None:
+        study = self._window.study()
+        if study is None:
+            return
+        from lab_app.dialogs.evaluate import EvaluateDialog
+
+        spec = self._context.reader().study_spec(study.id)
+        chosen = [use.name for use in spec.capabilities] or [spec.headline.capability]
+        runs = self._window.catalog.runs(study.id)
+        dialog = EvaluateDialog(self._context, runs, self._context.selection.run, chosen, self._window)
+        dialog.evaluated.connect(self._context.operations.changed)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
     def settings(self) -> None:
         from lab_app.dialogs.settings import SettingsDialog
 

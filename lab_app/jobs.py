@@ -10,6 +10,32 @@ from PySide6.QtCore import QObject, Qt, Signal
 T = TypeVar("T")
 
 
+class Cancelled(Exception):
+    """The person no longer wants what is under way."""
+
+
+class Preparing:
+    """One piece of work under way: what its thread says of it, and how it is told to stop."""
+
+    def __init__(self) -> None:
+        self.step, self.fraction = "", 0.0
+        self._stop = threading.Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Ends it at its next sign of life."""
+        self._stop.set()
+
+    def __call__(self, step: str, fraction: float) -> None:
+        self.step, self.fraction = step, fraction
+        if self._stop.is_set():
+            raise Cancelled
+
+
 class Jobs(QObject):
     """Runs functions off the window's thread. A job in a ``slot`` makes the earlier results of that slot stale."""
 
@@ -24,6 +50,8 @@ class Jobs(QObject):
         self._lock = threading.Lock()
         self._pending = 0
         self._closed = False
+        self.on_close: list[Callable[[], Any]] = []
+        """Called before ``close`` waits: what tells long work to stop."""
         self._finished.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @property
@@ -56,6 +84,8 @@ class Jobs(QObject):
     def close(self) -> None:
         """Take no more jobs, forget those not begun, and wait for those under way."""
         self._closed = True
+        for stop in self.on_close:
+            stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _announce(self, item: tuple[Any, ...]) -> None:

@@ -349,10 +349,10 @@ class MainWindow(QMainWindow):
         study, runs = self.study(), self.runs()
         for name in (
             "duplicate_study save_study rename_study edit_notes trash_study copy_command export_figure export_results"
-            " show_loss show_capability show_emergence switch_convention export_curves compress"
+            " export_study evaluate show_loss show_capability show_emergence switch_convention export_curves compress"
         ).split():
             by_id[name].setEnabled(study is not None)
-        for name in ("duplicate_study", "save_study", "copy_command", "compress"):
+        for name in ("duplicate_study", "save_study", "copy_command", "compress", "evaluate"):
             by_id[name].setEnabled(study is not None and not study.imported)
         states = {run.state for run in runs}
         by_id["start"].setEnabled(bool(states & {"paused", "interrupted", "failed", "cancelled"}))

@@ -85,7 +85,7 @@ def merge_adapter(adapter: Path, out: Path, base: Path | None = None) -> Merged:
             tr("Those of the kinds {known} can.", known=", ".join(_KINDS)),
         )
     require_safetensors(adapter, "adapter_model")
-    base = base or _named_base(told)
+    base = base or _named_base(adapter)
     read_config(base)
     require_safetensors(base)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -106,10 +106,17 @@ def _config(adapter: Path) -> dict[str, Any]:
     return told
 
 
-def _named_base(told: Mapping[str, Any]) -> Path:
-    name = str(told.get("base_model_name_or_path") or "")
-    if name and Path(name).is_dir():
-        return Path(name)
+def named_base(adapter: Path) -> str:
+    """The folder that an adapter says it was made for; empty where there is none of that name here."""
+    name = str(_config(adapter).get("base_model_name_or_path") or "")
+    return name if name and Path(name).is_dir() else ""
+
+
+def _named_base(adapter: Path) -> Path:
+    found = named_base(adapter)
+    if found:
+        return Path(found)
+    name = str(_config(adapter).get("base_model_name_or_path") or "")
     raise InputError(
         tr("the adapter was made for {name}, which is no folder here.", name=name or "-"),
         tr("Say where that model lies with --base; nothing is fetched."),

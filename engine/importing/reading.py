@@ -182,7 +182,7 @@ def _recognise_file(path: Path) -> tuple[Format, Files, Documents]:
         return "tensorboard", [(path, None)], []
     if head[:4] == b"PK\x03\x04":
         raise InputError(
-            tr("{path} is a zip archive; study bundles and archives cannot be imported yet.", path=path.name),
+            tr("{path} is a zip archive, which is imported by itself where it is a study bundle.", path=path.name),
             tr("Unpack it and import the tables in it."),
         )
     if path.suffix.lower() == ".json" or head.lstrip()[:1] == b"{":
@@ -224,4 +224,4 @@ def _words(format_: Format) -> str:
 
 def is_importable(path: Path) -> bool:
     """Whether a path looks like something to import, by its name alone: for what is dropped on the window."""
-    return path.is_dir() or path.suffix.lower() in _TABLES or "tfevents" in path.name
+    return path.is_dir() or path.suffix.lower() in (*_TABLES, ".zip") or "tfevents" in path.name

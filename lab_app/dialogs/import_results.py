@@ -11,12 +11,14 @@ from engine.errors import InputError, KnownError
 from engine.i18n import mark, tr
 from lab_app import words
 from lab_app.context import Context
+from lab_app.jobs import Preparing
 from lab_app.widgets.basic import Elided, button, column, frame, restyle, row, scrolled, text_label
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
     from engine.importing import Found, FoundRun, Kept, Look
     from engine.importing.found import Header
+    from lab_app.dialogs.import_others import Other, Taken
 
 AGAIN_MS = 250
 """Changes closer together than this are read once."""
@@ -65,6 +67,8 @@ class ImportDialog(QDialog):
         self._context = context
         self.paths: list[Path] = []
         self.found: Found | None = None
+        self.other: Other | None = None
+        """A bundle, an adapter or results of a run of this home, where the files are that."""
         self.meanings: dict[str, QComboBox] = {}
         self.sizes: dict[str, QLineEdit] = {}
         self._automatic: dict[str, str] = {}
@@ -113,6 +117,9 @@ class ImportDialog(QDialog):
         self.name, self.title = QLineEdit(), QLineEdit()
         self.name.setPlaceholderText(tr("from the file"))
         self.title.setPlaceholderText(tr("from the file"))
+        self.base, self.out = QLineEdit(), QLineEdit()
+        self.base.setPlaceholderText(tr("folder of the model that the adapter is for"))
+        self.out.setPlaceholderText(tr("new folder"))
         self.said = text_label("muted", wrap=True, selectable=True)
         self.close_button, self.take = button(), button(primary=True)
         self.close_button.setText(tr("Close"))
@@ -138,9 +145,13 @@ class ImportDialog(QDialog):
         self.size_area = scrolled(inside)
         self.size_area.setMaximumHeight(130)
         self.size_area.hide()
+        self.naming, self.merging = QWidget(), QWidget()
+        self.naming.setLayout(form)
+        self.merging.setLayout(self._merge_form())
+        form.setContentsMargins(0, 0, 0, 0)
         buttons = row(None, self.close_button, self.take)
-        parts = (top, self.summary, self.tabs, self.size_area)
-        self.setLayout(column(*parts, form, self.said, buttons, spacing=10, margins=(16, 16, 16, 14)))
+        parts = (top, self.summary, self.tabs, self.size_area, self.naming, self.merging)
+        self.setLayout(column(*parts, self.said, buttons, spacing=10, margins=(16, 16, 16, 14)))
         self.layout().setStretch(2, 1)
         self.resize(680, 620)
         self.choose.clicked.connect(lambda _: self._choose())
@@ -162,6 +173,24 @@ class ImportDialog(QDialog):
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
 
+    def _merge_form(self) -> QFormLayout:
+        """What an adapter needs: the model it is for, and a folder for what comes of it."""
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        for name, field, new in ((tr("Base model"), self.base, False), (tr("Folder to write"), self.out, True)):
+            browse = button()
+            browse.setText(tr("Choose…"))
+            browse.setAutoDefault(False)
+            browse.clicked.connect(lambda _=False, field=field, new=new: self._browse(field, new))
+            field.setAccessibleName(name)
+            form.addRow(name, row(field, browse))
+        return form
+
+    def _browse(self, field: QLineEdit, new: bool) -> None:
+        found = QFileDialog.getExistingDirectory(self, tr("Choose folder…"), self._folder())
+        if found:
+            field.setText(str(Path(found) / f"{self.paths[0].name}-merged") if new and self.paths else found)
+
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if local_paths(event):
             event.acceptProposedAction()
@@ -171,7 +200,7 @@ class ImportDialog(QDialog):
         self.open_paths(local_paths(event))
 
     def _choose(self) -> None:
-        kinds = tr("Results") + " (*.csv *.tsv *.txt *.json *.jsonl *.ndjson *.parquet *.pq *tfevents*);;* (*)"
+        kinds = tr("Results") + " (*.zip *.csv *.tsv *.txt *.json *.jsonl *.ndjson *.parquet *.pq *tfevents*);;* (*)"
         names, _ = QFileDialog.getOpenFileNames(self, tr("Choose files…"), self._folder(), kinds)
         self._chosen([Path(name) for name in names])
 
@@ -191,13 +220,14 @@ class ImportDialog(QDialog):
 
     def _look(self) -> None:
         self.take.setEnabled(False)
-        self.found = None
+        self.found = self.other = None
+        self._show_forms()
         if not self.paths:
             self.files.setText(tr("No file chosen"))
             self.summary.setText(
                 tr(
-                    "Tables (CSV, TSV, JSON lines, Parquet), results of lm-evaluation-harness and TensorBoard events. "
-                    "Choose files or a folder, or drop them here."
+                    "A study bundle, a PEFT adapter, tables (CSV, TSV, JSON lines, Parquet), results of "
+                    "lm-evaluation-harness or TensorBoard events. Choose files or a folder, or drop them here."
                 )
             )
             self._say("")
@@ -205,12 +235,13 @@ class ImportDialog(QDialog):
             return
         self.files.setText(", ".join(path.name for path in self.paths))
         self._say(tr("Reading…"))
-        paths, columns = list(self.paths), self.columns()
+        paths, columns, lab = list(self.paths), self.columns(), self._context.lab
 
-        def work() -> "Look":
+        def work() -> "Look | Other":
             from engine.importing import look  # loads pyarrow
+            from lab_app.dialogs.import_others import recognise
 
-            return look(paths, columns)
+            return recognise(lab, paths, Preparing()) or look(paths, columns)
 
         self._context.jobs.run(work, self._show, self._failed, slot="import")
 
@@ -229,7 +260,12 @@ class ImportDialog(QDialog):
                 told.setdefault(automatic, "")
         return told
 
-    def _show(self, looked: "Look") -> None:
+    def _show(self, looked: "Look | Other") -> None:
+        from lab_app.dialogs.import_others import Other
+
+        if isinstance(looked, Other):
+            self._show_other(looked)
+            return
         self.found = looked.found
         if not self.meanings:
             self._make_meanings(looked)
@@ -243,6 +279,23 @@ class ImportDialog(QDialog):
         if self.choose.hasFocus() and self.found is not None:
             self.take.setFocus()
         self._say("" if looked.problem is None else str(looked.problem), bad=looked.problem is not None)
+
+    def _show_other(self, other: "Other") -> None:
+        """No table to look at: words, and for an adapter the two folders."""
+        self.other = other
+        self.summary.setText(other.summary)
+        if other.base and not self.base.text():
+            self.base.setText(other.base)
+        self._show_tabs()
+        self._show_forms()
+        self.take.setText(tr("Merge") if other.is_adapter else tr("Import"))
+        self.take.setEnabled(True)
+        self._say("")
+
+    def _show_forms(self) -> None:
+        self.tabs.setVisible(self.other is None)
+        self.naming.setVisible(self.other is None)
+        self.merging.setVisible(self.other is not None and self.other.is_adapter)
 
     def _make_meanings(self, looked: "Look") -> None:
         """A box for each column or tag, once for these files: what is recognised by itself is chosen."""
@@ -313,6 +366,9 @@ class ImportDialog(QDialog):
     # -- importing ----------------------------------------------------------------------------------------------
 
     def _import(self) -> None:
+        if self.other is not None:
+            self._import_other(self.other)
+            return
         if self.found is None:
             return
         try:
@@ -332,6 +388,26 @@ class ImportDialog(QDialog):
         self.take.setEnabled(False)
         self._say(tr("Importing…"))
         self._context.jobs.run(work, self._kept, self._failed)
+
+    def _import_other(self, other: "Other") -> None:
+        base, out = self.base.text().strip(), self.out.text().strip()
+        if other.is_adapter and not out:
+            self.out.setFocus()
+            self._say(tr("Say where it is to be written."), bad=True)
+            return
+        self._busy = True
+        self.take.setEnabled(False)
+        self._say(tr("Importing…"))
+        self._context.jobs.run(lambda: other.take(Preparing(), base, out), self._taken, self._failed)
+
+    def _taken(self, taken: "Taken") -> None:
+        self._busy = False
+        if not taken.study:
+            self._say(taken.said)
+            return
+        self._context.operations.changed.emit(taken.study)
+        self.imported.emit(taken.study, taken.added)
+        self.accept()
 
     def _typed_sizes(self) -> dict[str, int]:
         from engine.importing import parse_size
@@ -362,7 +438,7 @@ class ImportDialog(QDialog):
 
     def _failed(self, error: Exception) -> None:
         self._busy = False
-        self.take.setEnabled(self.found is not None)
+        self.take.setEnabled(self.found is not None or self.other is not None)
         self._say(str(error), bad=True)
         if not isinstance(error, KnownError):
             self._context.operations.report(error)

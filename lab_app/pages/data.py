@@ -1,7 +1,6 @@
 """Data: every source with its fields, a look at what comes out of it, and what a quality check says of it."""
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from engine.sources import sources
 from engine.study import TableSpec, convert
 from lab_app.context import Context
 from lab_app.guide import about_source
+from lab_app.jobs import Preparing
 from lab_app.models.catalog import Catalog
 from lab_app.models.made import media_words
 from lab_app.page import Page
@@ -43,32 +43,6 @@ KINDS = {
     "made": (mark("Made by a program"), mark("Procedural: made by a program, not recorded in the world."), "command"),
 }
 PREVIEW, REPORT = range(2)
-
-
-class Cancelled(Exception):
-    """The person no longer wants the data prepared."""
-
-
-class Preparing:
-    """One preparation under way: what the thread says of it, and how it is told to stop."""
-
-    def __init__(self) -> None:
-        self.step, self.fraction = "", 0.0
-        self._stop = threading.Event()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stop.is_set()
-
-    def stop(self) -> None:
-        """Ends it at its next sign of life."""
-        self._stop.set()
-
-    def __call__(self, step: str, fraction: float) -> None:
-        self.step, self.fraction = step, fraction
-        if self._stop.is_set():
-            raise Cancelled
 
 
 def kind_of(source: "Source") -> str:

@@ -24,6 +24,8 @@ NEED_A_STUDY = {
     *(
         "export_figure",
         "export_results",
+        "export_study",
+        "evaluate",
         "show_loss",
         "show_capability",
         "show_emergence",

@@ -156,7 +156,7 @@ def test_curves_of_tensorboard_are_in_the_monitor(desk: Desk, tmp_path: Path) ->
 def test_a_bad_file_and_a_bad_name_are_said_in_place(desk: Desk, tmp_path: Path, wide: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04" + bytes(40))
     dialog = opened(desk, tmp_path / "x.zip")
-    assert "cannot be imported yet" in dialog.said.text() and not dialog.take.isEnabled()
+    assert "damaged zip" in dialog.said.text() and not dialog.take.isEnabled()
     dialog.open_paths([wide])
     desk.settle()
     dialog.name.setText("Not A Name")

@@ -175,7 +175,7 @@ def test_what_is_none_of_these_is_one_sentence(tmp_path: Path) -> None:
     for name, words in (
         ("weights.pt", "no table"),
         ("picture.csv", "no table"),
-        ("bundle.zip", "cannot be imported yet"),
+        ("bundle.zip", "imported by itself"),
         ("folder", "neither TensorBoard"),
         ("missing.csv", "no such file"),
     ):
