@@ -41,10 +41,10 @@ def settle(study: StudySpec, home: Path) -> StudySpec:
     """
     if study.kind != "finetune":
         return study
-    model = {**study.model, "base": _folder(str(study.model.get("base", "")), home)}
+    model = {**study.model, "base": folder_of(str(study.model.get("base", "")), home)}
     vary = dict(study.ladder.vary)
     if "model.base" in vary:
-        vary["model.base"] = tuple(_folder(str(base), home) for base in vary["model.base"])
+        vary["model.base"] = tuple(folder_of(str(base), home) for base in vary["model.base"])
     settled = msgspec.structs.replace(study, model=model, ladder=msgspec.structs.replace(study.ladder, vary=vary))
     family = model_family(settled)
     if "model.base" in vary or not model["base"]:
@@ -54,8 +54,11 @@ def settle(study: StudySpec, home: Path) -> StudySpec:
     return msgspec.structs.replace(settled, ladder=msgspec.structs.replace(settled.ladder, sizes=sizes))
 
 
-def _folder(base: str, home: Path) -> str:
-    """What ``model.base`` is to say: a run, a study and a name on the hub become a folder."""
+def folder_of(base: str, home: Path) -> str:
+    """What ``model.base`` is to say: a run, a study and a name on the hub become a folder.
+
+    Raises ``KnownError`` as ``settle`` does.
+    """
     if base.startswith((RUN, STUDY)):
         return str(_of_home(base, home))
     if _HUB_NAME.fullmatch(base) and not Path(base).is_dir():

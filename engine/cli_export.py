@@ -29,6 +29,7 @@ def export_figure(
     against: Annotated[
         str | None, typer.Option("--against", help="For compression: bytes, memory, latency or latency_batch.")
     ] = None,
+    run: Annotated[int | None, typer.Option("--run", help="For figures of one run: its number.")] = None,
     style: Annotated[str, typer.Option("--style")] = "paper",
 ) -> None:
     """A figure as .svg, .pdf, .png (300 dpi) or .csv, with where it comes from inside."""
@@ -39,7 +40,7 @@ def export_figure(
     with reading(home) as reader, writing(out):
         known = ",".join(known_study(reader, other) for other in others or ())
         options = {"capability": capability, "metric": metric, "convention": convention, "others": known}
-        options["against"] = against
+        options |= {"against": against, "run": run}
         figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
         export(figure, out, style=style)
     sys.stdout.write(f"{out}\n")

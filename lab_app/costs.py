@@ -45,9 +45,11 @@ class Costs:
             # Calibrating beside a training run would disturb both.
             if self._busy():
                 return None
+            from engine.bases import settle
             from engine.planning import plan
 
-            seconds = plan(study, self._context.lab.home)["seconds"]
+            home = self._context.lab.home
+            seconds = plan(settle(study, home), home)["seconds"]
             return None if seconds is None else float(seconds)  # None where the study does not fit here
 
         def keep(seconds: float | None) -> None:

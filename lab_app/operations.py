@@ -60,7 +60,12 @@ class Operations(QObject):
             if then is not None:
                 then(study_id)
 
-        self._jobs.run(lambda: self._lab.runner.submit(study), done, self.report)
+        def work() -> str:
+            from engine.bases import settle
+
+            return self._lab.runner.submit(settle(study, self._lab.home))
+
+        self._jobs.run(work, done, self.report)
 
     def resume(self, runs: Iterable["RunRow"]) -> None:
         """Go on with whatever can be gone on with, in queue order."""

@@ -271,6 +271,9 @@ QPushButton[primary="true"] { background: $accent; color: $on_accent; border-col
 QPushButton[primary="true"]:hover { border-color: $text; }
 QPushButton[primary="true"]:focus { border: 2px solid $text; padding: 4px 13px; }
 QPushButton[primary="true"]:disabled { background: $border; color: $faint; border-color: $border; }
+QPushButton[step="true"] { text-align: left; padding: 0; border-radius: 8px; background: $surface; }
+QPushButton[step="true"]:checked { border: 2px solid $accent; background: $accent_soft; }
+QPushButton[step="true"]:focus { border-color: $text; }
 QLineEdit, QPlainTextEdit, QTextBrowser, QTextEdit, QAbstractSpinBox, QComboBox {
   background: $surface; border: 1px solid $border; border-radius: 6px; padding: 3px 7px; min-height: 18px;
   selection-background-color: $accent; selection-color: $on_accent; }

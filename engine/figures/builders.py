@@ -16,7 +16,9 @@ from engine.figures.emergence import emergence
 from engine.figures.forecasts import calibration
 from engine.figures.ladder import capability_vs_params, loss_vs_params, residuals
 from engine.figures.laws import best_setting, isoflop, loss_surface, optimum_vs_compute
+from engine.figures.learning import learning_curves
 from engine.figures.model import Figure
+from engine.figures.predictions import confusion_matrix, reliability
 from engine.i18n import mark, tr
 from engine.store import Reader
 
@@ -36,6 +38,9 @@ FIGURES: Mapping[str, Builder] = {
     "comparison": comparison,
     "compression": compression,
     "distillation": distillation,
+    "confusion-matrix": confusion_matrix,
+    "reliability": reliability,
+    "learning-curves": learning_curves,
 }
 
 TITLES: Mapping[str, str] = {
@@ -52,6 +57,9 @@ TITLES: Mapping[str, str] = {
     "comparison": mark("Studies side by side"),
     "compression": mark("Ability against cost"),
     "distillation": mark("Distilled and alone"),
+    "confusion-matrix": mark("Confusion matrix"),
+    "reliability": mark("Confidence against accuracy"),
+    "learning-curves": mark("Learning curves of a run"),
 }
 """What each is called where one chooses among them."""
 OF_SOME_STUDIES = (

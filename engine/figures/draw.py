@@ -11,15 +11,20 @@ import matplotlib
 import numpy as np
 from matplotlib import font_manager, ticker
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 
-from engine.figures.model import Axis, Band, Figure, Series
-from engine.figures.palette import ordered
+from engine.figures.model import Axis, Band, Figure, Grid, Series
+from engine.figures.palette import OKABE_ITO, ordered
 from engine.figures.style import FONTS, Style
 from engine.figures.ticks import format_count, format_number, linear_ticks, log_ticks
 from engine.i18n import language
 
 MM = 1 / 25.4
+MOST_CELLS_WITH_NUMBERS, MOST_NAMES = 16, 40
+"""Classes of a grid up to which every cell has its number, and every row its name."""
+LONGEST_NAME = 18
+HALF_INK = 0.55
 _MARKERS = {"": "", "circle": "o", "square": "s", "triangle": "^", "diamond": "D", "star": "*"}
 _DASHES: dict[str, Any] = {
     "solid": "-",
@@ -69,6 +74,9 @@ def draw(figure: Figure, style: Style) -> Canvas:
     margin = 0.5 * style.font_size / 72
     canvas.get_layout_engine().set(w_pad=margin, h_pad=margin)  # type: ignore[union-attr, call-arg]
     axes = canvas.add_subplot(facecolor=style.background)
+    if figure.grid is not None:
+        _grid(axes, figure, figure.grid, style)
+        return canvas
     for band in figure.bands:
         _band(axes, band, style)
     for line in figure.lines:
@@ -88,6 +96,40 @@ def draw(figure: Figure, style: Style) -> Canvas:
     _axis(axes, "y", figure.y, y_low, y_high, style)
     _frame(axes, figure, style)
     return canvas
+
+
+def _grid(axes: Axes, figure: Figure, grid: Grid, style: Style) -> None:
+    """Counts in cells that are darker the larger their share of the row; of many classes the shade alone."""
+    shares = grid.shares
+    n_rows, n_columns = shares.shape
+    ink = LinearSegmentedColormap.from_list("cells", [style.background, _color(OKABE_ITO[0], style)])
+    axes.imshow(shares, cmap=ink, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
+    size = min(style.tick_size, 0.62 * style.height_mm / 25.4 * 72 / max(n_rows, n_columns))
+    if n_rows <= MOST_CELLS_WITH_NUMBERS:
+        for row in range(n_rows):
+            for column in range(n_columns):
+                # On a cell that is nearly full the text takes the colour of the paper.
+                color = style.background if shares[row, column] > HALF_INK else style.foreground
+                text = f"{grid.counts[row, column]:,}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color)
+    step = max(1, -(-n_rows // MOST_NAMES))
+    for side, names, turned in ((axes.xaxis, grid.columns, True), (axes.yaxis, grid.rows, False)):
+        shown = [_words(_short(name)) for name in names[::step]]
+        side.set_ticks(range(0, len(names), step), shown, fontsize=size)
+        if turned and (len(names) > 6 or max(map(len, shown)) > 8):
+            for label in side.get_ticklabels():
+                label.set(rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.set_xlabel(figure.x.label, fontsize=style.font_size)
+    axes.set_ylabel(figure.y.label, fontsize=style.font_size)
+    for spine in axes.spines.values():
+        spine.set_color(style.grid)
+    if style.title:
+        axes.set_title(figure.title, fontsize=style.title_size, loc="left", pad=0.6 * style.title_size)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _band(axes: Axes, band: Band, style: Style) -> None:

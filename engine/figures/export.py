@@ -60,9 +60,14 @@ def to_csv(figure: Figure) -> str:
     columns, rows = figure.table()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    for name, *numbers in rows:
-        writer.writerow([name, *("" if v is None or math.isnan(v) else repr(v) for v in numbers)])
+    writer.writerows([_field(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def _field(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None or math.isnan(value) else repr(value)
 
 
 def created() -> datetime.datetime:

@@ -74,6 +74,20 @@ class Line:
     legend: bool = True
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Cells in place of series: counts (rows, columns) of true and predicted classes, shaded by share of the row."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+    @property
+    def shares(self) -> Floats:
+        """(rows, columns) of 0..1, each row adding up to 1; a row without anything is 0."""
+        return np.asarray(self.counts / np.maximum(1, self.counts.sum(axis=1, keepdims=True)), np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One plot. ``provenance`` holds plain JSON values; ``caption`` says in words what is shown."""
@@ -89,10 +103,16 @@ class Figure:
     caption: str = ""
     legend_at: Literal["best", "upper right", "upper left", "lower right", "lower left", "right of plot"] = "best"
     legend_title: str = ""
+    grid: Grid | None = None
 
-    def table(self) -> tuple[tuple[str, ...], list[tuple[str, float, float | None, float | None, float | None]]]:
-        """What is plotted: columns (series, x, y, lo, hi) and one row per point; the table twin and the CSV."""
-        rows: list[tuple[str, float, float | None, float | None, float | None]] = []
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """What is plotted: columns (series, x, y, lo, hi) and one row per point; the table twin and the CSV.
+
+        Of a grid it is (true, predicted, count, share) and one row per cell.
+        """
+        if self.grid is not None:
+            return ("true", "predicted", "count", "share"), _cells(self.grid)
+        rows: list[tuple[Any, ...]] = []
         for series in self.series:
             for i, (x, y) in enumerate(zip(series.x.tolist(), series.y.tolist(), strict=True)):
                 lo = None if series.lo is None else float(series.lo[i])
@@ -115,6 +135,15 @@ class Figure:
         xs += [np.array([line.value]) for line in self.lines if not line.horizontal]
         ys += [np.array([line.value]) for line in self.lines if line.horizontal]
         return _extent(xs, self.x.scale), _extent(ys, self.y.scale)
+
+
+def _cells(grid: Grid) -> list[tuple[Any, ...]]:
+    shares = grid.shares
+    return [
+        (name, other, int(grid.counts[row, column]), float(shares[row, column]))
+        for row, name in enumerate(grid.rows)
+        for column, other in enumerate(grid.columns)
+    ]
 
 
 def _extent(parts: list[Floats], scale: str) -> tuple[float, float]:

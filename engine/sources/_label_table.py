@@ -26,7 +26,7 @@ PIPELINE_VERSION = 1
 """Raised whenever equal files would no longer give equal rows or another split."""
 ENDINGS = tuple(_readers.TABLES)
 PARTS = ("train", "validation", "test")
-_WORDS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), 0),
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), 1),
     **dict.fromkeys(("test", "testing", "held-out"), 2),
@@ -69,7 +69,7 @@ def listing(spec: "LabelledTableSpec") -> list[tuple[str, int, int]]:
     """(name, bytes, time of change) of every file that the table is read from, to know it again."""
     if not spec.path:
         return [(name, status.size, status.modified) for name, status in _docstrings.files()]
-    return [(name, s.st_size, s.st_mtime_ns) for name, s in ((name, path.stat()) for name, path in _files(spec))]
+    return [(name, s.st_size, s.st_mtime_ns) for name, s in ((name, path.stat()) for name, path in files(spec))]
 
 
 def classes(spec: "LabelledTableSpec") -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -117,7 +117,8 @@ def _read_table(spec: "LabelledTableSpec", files: tuple[tuple[str, int, int], ..
     return Table(tuple(rows), names, labels, parts, copies, alike, leaked, skipped, notes)
 
 
-def _files(spec: "LabelledTableSpec") -> list[tuple[str, Path]]:
+def files(spec: "LabelledTableSpec") -> list[tuple[str, Path]]:
+    """(name, path) of every file of the table; raises ``InputError`` where there is none."""
     root = Path(spec.path).expanduser()
     if _saved_datasets.is_saved(root):
         return _saved_datasets.files(root)
@@ -136,7 +137,7 @@ def _rows(spec: "LabelledTableSpec", skipped: Skipped) -> Iterator[Row]:
     on_bad = _readers.stop_or_skip(spec.skip_bad, skipped)
     texts = tuple(column for column in (spec.text, spec.text_pair) if column)
     columns = (*texts, spec.label, *((spec.split,) if spec.split else ()))
-    for name, path in _files(spec):
+    for name, path in files(spec):
         for where, values, part in _values(spec, name, path, columns, on_bad, skipped):
             given = [_readers.as_text(value, where, c, on_bad) for value, c in zip(values, texts, strict=False)]
             if any(text is None for text in given):
@@ -151,7 +152,7 @@ def _rows(spec: "LabelledTableSpec", skipped: Skipped) -> Iterator[Row]:
                 on_bad(where, tr("has no label (column {column!r})", column=spec.label))
                 continue
             if spec.split:
-                part = _WORDS.get(str(values[-1]).strip().lower(), -1)
+                part = SPLIT_WORDS.get(str(values[-1]).strip().lower(), -1)
                 if part < 0:
                     on_bad(where, tr("{word!r} is no split: train, validation or test", word=str(values[-1])))
                     continue
@@ -169,7 +170,7 @@ def _values(
     """(where, values, part or -1) of each row of one file."""
     try:
         if path.suffix == _saved_datasets.ENDING:
-            part = _WORDS.get(path.parent.name.lower(), -1) if not spec.split else -1
+            part = SPLIT_WORDS.get(path.parent.name.lower(), -1) if not spec.split else -1
             yield from ((w, v, part) for w, v in _saved_datasets.rows(path, name, columns, spec.label, on_bad))
             return
         text = path.suffix.lower() in (".csv", ".tsv")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.errors import InputError
 from engine.i18n import tr
 from engine.sources._readers import OnBad, no_column
 
@@ -21,6 +22,18 @@ def files(folder: Path) -> list[tuple[str, Path]]:
     """(name, path) of its Arrow files, in order; of several splits each in a folder that is named after it."""
     found = sorted(folder.glob(f"*{ENDING}")) or sorted(folder.glob(f"*/*{ENDING}"))
     return [(path.relative_to(folder).as_posix(), path) for path in found]
+
+
+def names(path: Path, name: str) -> tuple[str, ...]:
+    """The columns of an Arrow file; raises ``InputError`` where it is none."""
+    import pyarrow as pa
+
+    try:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            return tuple(stream.schema.names)
+    except pa.ArrowException as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"{name}: {tr('is not a valid Arrow file ({why})', why=why)}.") from None
 
 
 def rows(

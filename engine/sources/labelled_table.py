@@ -7,7 +7,7 @@ import msgspec
 
 from engine.families.base import DataShape
 from engine.i18n import mark
-from engine.sources import _label_table, _labelled_items, sources
+from engine.sources import _label_columns, _label_table, _labelled_items, sources
 from engine.sources._cache import cached, entry_key
 from engine.sources._labelled_items import LabelledItems
 from engine.sources.base import OnProgress, Preview, Source
@@ -149,6 +149,14 @@ class LabelledTable(Source):
             lambda folder: _labelled_items.make(spec, folder, on_progress),
             _TOKEN_RATIO * sum(size for _, size, _ in listing),
         )
+
+    def columns(self, spec: LabelledTableSpec, n: int = 50) -> _label_columns.Columns:
+        """Names of the columns and the first ``n`` rows of the first file, whatever is mapped yet."""
+        return _label_columns.columns(spec, n)
+
+    def guess(self, found: _label_columns.Columns) -> _label_columns.Mapping:
+        """Which of them is likely the text, the label, the second text and the split."""
+        return _label_columns.guess(found)
 
     def preview(self, spec: LabelledTableSpec, n: int = 5) -> list[Preview]:
         """The first ``n`` rows with their classes."""

@@ -61,6 +61,11 @@ class Connections:
         self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
 
+    @property
+    def home(self) -> Path:
+        """The folder that the database is in."""
+        return self._path.parent
+
     def get(self) -> sqlite3.Connection:
         """The connection of the calling thread."""
         held: _Held | None = getattr(self._local, "held", None)
@@ -258,6 +263,11 @@ class Reader:
     def artifacts(self, run_id: int) -> list[ArtifactRow]:
         """Files of a run, by step."""
         return self._rows(ArtifactRow, "SELECT * FROM artifact WHERE run_id = ? ORDER BY step, path", run_id)
+
+    def file(self, run_id: int, kind: str) -> Path | None:
+        """Where the newest file of a kind lies that a run kept; None where it kept none."""
+        kept = [artifact for artifact in self.artifacts(run_id) if artifact.kind == kind]
+        return self._connections.home / "artifacts" / str(run_id) / kept[-1].path if kept else None
 
     def _all(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with self._connections.reading() as connection:

@@ -62,9 +62,10 @@ class EstimateStep(base.Step):
         home = self.context.lab.home
 
         def work() -> dict[str, Any]:
+            from engine.bases import settle
             from engine.planning import plan  # loads torch
 
-            return plan(study, home)
+            return plan(settle(study, home), home)
 
         run = lambda: self.context.jobs.run(work, self._show, self._failed, slot="plan")  # noqa: E731
         self.context.warmth.when_warm(run)

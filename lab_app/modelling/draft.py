@@ -1,0 +1,144 @@
+"""A fine-tuning as it is being put together, and the study that it makes. No Qt in here."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import KnownError
+from engine.i18n import mark, tr
+from engine.study import StudySpec, convert, load_study, parse_study, to_toml_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.sources.base import QualityReport
+    from engine.study import RunSpec
+
+TEMPLATE = "finetune-bert"
+"""The built-in study whose recipe is the preset: the field's own (Devlin 2019)."""
+SOURCE = "labelled-table"
+METHODS = {
+    "full": (mark("All weights"), mark("Every weight is trained, as BERT's authors do. The best scores, mostly.")),
+    "frozen": (
+        mark("Head only"),
+        mark("The base stays as it is and only a new head is trained: a linear probe of its features. Quick."),
+    ),
+    "lora": (
+        mark("LoRA"),
+        mark("Small matrices beside the base's weights are trained: little memory, nearly as good."),
+    ),
+    "scratch": (mark("From scratch"), mark("The same network with fresh weights: what the table alone can teach it.")),
+}
+BASE, DATA, RECIPE = range(3)
+"""The steps."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What was chosen so far; ``recipe`` holds fields of ``training`` that are shown in the form."""
+
+    base: str = ""
+    base_title: str = ""
+    data: dict[str, Any] | None = None
+    """The source's fields; None where no table was chosen."""
+    title: str = ""
+    method: str = "full"
+    compare: tuple[str, ...] = ("frozen", "scratch")
+    seeds: int = 3
+    max_length: int = 128
+    balanced: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The method, then what it is compared with."""
+        return (self.method, *(other for other in self.compare if other != self.method))
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is a base and a table, so that the whole can be checked."""
+        return bool(self.base) and self.data is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A draft that can be trained: the study with its folders, its runs, and what preparing the data found."""
+
+    study: StudySpec
+    runs: "tuple[RunSpec, ...]"
+    report: "QualityReport"
+    seen: "list[Mapping[str, Any]]"
+    """The first texts of the first batch as the model reads them."""
+
+
+def preset() -> dict[str, Any]:
+    """The recipe of the field, as the built-in study has it: fields of ``training``."""
+    found: dict[str, Any] = to_toml_table(load_study(TEMPLATE))["training"]
+    return found
+
+
+def study_of(draft: Draft) -> StudySpec:
+    """The study of a draft; raises ``StudyError`` naming the field."""
+    table = to_toml_table(load_study(TEMPLATE))
+    for part in ("zh_CN", "budget"):
+        table.pop(part, None)
+    data = {"source": SOURCE, **(draft.data or {}), "max_length": draft.max_length}
+    model = {k: v for k, v in table["model"].items() if k != "method"} | {"base": draft.base}
+    if draft.balanced:
+        model["class_weights"] = "balanced"
+    ladder = {"sizes": table["ladder"]["sizes"], "seeds": list(range(draft.seeds))}
+    if len(draft.methods) > 1:
+        ladder["vary"] = {"model.method": list(draft.methods)}
+    else:
+        model["method"] = draft.method
+    title = draft.title.strip() or suggested_title(draft)
+    table |= {
+        "name": f"finetune-{_slug(title_of_data(draft))}",
+        "title": title,
+        "question": tr("What does {base} learn from {data}?", base=draft.base_title, data=title_of_data(draft)),
+        "data": data,
+        "model": model,
+        "ladder": ladder,
+        "training": {**table["training"], **draft.recipe},
+    }
+    return parse_study(table)
+
+
+def suggested_title(draft: Draft) -> str:
+    """What the study is called where nobody says."""
+    return tr("{base} on {data}", base=draft.base_title or tr("A model"), data=title_of_data(draft))
+
+
+def title_of_data(draft: Draft) -> str:
+    """The table's name without its ending."""
+    path = (draft.data or {}).get("path", "")
+    return Path(path).stem if path else tr("documentation strings")
+
+
+def step_of(error: KnownError) -> int:
+    """The step at which a person can mend what is wrong."""
+    where = error.message.partition(":")[0]
+    part = where.partition(".")[0]
+    if where in ("model.base", "data.tokenizer") or part == "ladder":
+        return BASE
+    return RECIPE if part in ("model", "training") else DATA
+
+
+def checked(draft: Draft, home: Path, on_progress: Any) -> Checked:
+    """Resolve, read and prepare everything that the draft needs. Slow: for a thread. Raises ``KnownError``."""
+    from engine.bases import settle
+    from engine.expand import expand
+    from engine.sources import sources
+
+    study = settle(study_of(draft), home)
+    runs = expand(study)
+    source = sources[SOURCE]
+    largest = runs[-1]
+    prepared: Any = source.prepare(convert(largest.data, source.Spec, "data"), home / "cache", on_progress)
+    seen = prepared.seen(batch_size=largest.training.batch_size, seed=largest.seed)
+    return Checked(study, runs, prepared.report, seen)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:32] or "table"

@@ -1,0 +1,238 @@
+"""Fine-tuning through the window with the real engine: base, table, columns, training, results, saving; bad input."""
+
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+
+from engine.figures.builders import build
+from engine.figures.export import export
+from lab_app.modelling.draft import BASE, DATA, RECIPE
+from lab_app.modelling.fine_tune import FineTuneTab
+from lab_app.modelling.results import CONFUSION, ResultsTab
+from lab_app.modelling.steps import DONE, WRONG
+from lab_app.widgets.form import Field
+from tests.lab_app.desk import Desk
+
+WORDS = {"fruit": ("apple", "pear", "plum", "grape"), "tool": ("saw", "file", "drill", "plane")}
+FILLERS = ("the", "a", "was", "is", "very", "old", "new", "on", "table", "there", "here", "and")
+
+
+@pytest.fixture
+def trainer() -> None:
+    """The engine's own trainer."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer with random weights and a tokenizer of words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sum(WORDS.values(), ()), *FILLERS]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=32, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def rows(n: int = 160) -> list[tuple[str, str]]:
+    draw = random.Random(3)
+    found = []
+    for number in range(n):
+        label = ("fruit", "tool")[number % 2]
+        words = [*draw.choices(FILLERS, k=7), *draw.choices(WORDS[label], k=3)]
+        draw.shuffle(words)
+        found.append((" ".join(words), label))
+    return found
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "things.csv"
+    path.write_text("number,what it says,kind\n" + "".join(f"{i},{t},{k}\n" for i, (t, k) in enumerate(rows())))
+    return path
+
+
+@pytest.fixture
+def tab(desk: Desk) -> FineTuneTab:
+    desk.context.warmth.mark_warm()
+    found: FineTuneTab = desk.page("models").show_tab("fine-tune")
+    desk.settle()
+    return found
+
+
+def drop(widget: Any, path: Path) -> None:
+    """As a file manager does."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    widget.dropEvent(QDropEvent(QPointF(5, 5), copy, data, left, Qt.KeyboardModifier.NoModifier))
+
+
+def field(tab: FineTuneTab, name: str) -> Field:
+    return next(f for f in tab.recipe.form.fields if f.name == name)
+
+
+def ready(desk: Desk, tab: FineTuneTab, base: Path, table: Path) -> None:
+    drop(tab, base)
+    desk.until(lambda: tab.base.ready)
+    drop(tab, table)
+    desk.until(lambda: tab.checked is not None or tab.data.problem)
+
+
+def test_from_a_folder_and_a_table_to_a_matrix_and_a_saved_model(
+    desk: Desk, tab: FineTuneTab, base: Path, table: Path, tmp_path: Path
+) -> None:
+    assert not tab.start.isEnabled()
+    ready(desk, tab, base, table)
+    assert tab.data.problem == ""
+    assert tab.data.values() == {"path": str(table), "text": "what it says", "label": "kind"}
+    assert [b.state for b in tab.steps.buttons] == [DONE, DONE, DONE]
+    assert "bert" in [card.architecture for card in tab.base.cards]
+    assert "[CLS]" in tab.data.batch.toPlainText()
+    assert dict(tab.checked.report.label_counts) == {"fruit": 80, "tool": 80}
+    tab.go(RECIPE)
+    field(tab, "epochs").write(4.0)
+    field(tab, "learning_rate").write(0.003)
+    field(tab, "batch_size").write(16)
+    tab.recipe.seeds.setValue(2)
+    tab.recipe.compare["frozen"].setChecked(False)
+    desk.until(lambda: tab.checked is not None)
+    assert len(tab.checked.runs) == 4
+    desk.until(lambda: "It fits" in tab.recipe.verdict.text())
+    tab.start.click()
+    desk.until(lambda: desk.context.selection.study)
+    study = desk.context.selection.study
+    assert desk.window.page_name == "monitor"
+    assert desk.lab.runner.wait(study, timeout=60)
+    desk.lab.store.writer.flush()
+    desk.context.bridge.drain()
+    desk.program.catalog.load_now()
+    desk.settle()
+    assert desk.states() == {"finished"}
+
+    results: ResultsTab = desk.page("models").show_tab("results")
+    desk.until(lambda: results.of_run.predictions is not None)
+    counts = results.confusion.matrix.counts
+    assert counts.sum() == len(results.of_run.predictions.labels)
+    assert np.trace(counts) / counts.sum() > 0.9
+    assert {line.method for line in results.lines} == {"full", "scratch"}
+    assert "What pretraining gave" in " ".join(said(results))
+    assert results.learning.figure is not None and results.reliability.figure is not None
+    results.tabs.setCurrentIndex(CONFUSION)
+    assert results.figure_name == "confusion-matrix"
+    figure = build(desk.context.reader(), results.figure_name, study, **results.options)
+    for suffix in ("svg", "pdf", "png", "csv"):
+        assert export(figure, tmp_path / f"m.{suffix}").stat().st_size > 100
+    assert (tmp_path / "m.csv").read_text().splitlines()[-4].startswith("fruit,fruit,")
+
+    results.save_into(tmp_path / "saved")
+    desk.until(lambda: "Saved in" in results.note.words.text())
+    saved = next((tmp_path / "saved").iterdir())
+    from transformers import pipeline
+
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    answer = pipeline("text-classification", model=str(saved), device="cpu")("the old saw and a drill")
+    assert answer[0]["label"] == "tool"
+    for page in ("scale", "emergence", "samples", "data", "train", "home", "monitor"):
+        desk.page(page)
+        desk.settle()
+
+
+def said(results: ResultsTab) -> list[str]:
+    layout = results.sentences
+    return [layout.itemAt(i).widget().text() for i in range(layout.count())]
+
+
+def test_what_is_no_model_is_said_at_the_first_step(desk: Desk, tab: FineTuneTab, base: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "holiday"
+    empty.mkdir()
+    drop(tab, empty)
+    desk.until(lambda: tab.base.problem)
+    assert "is no model folder" in tab.base.verdict.text() and tab.step == BASE
+    assert tab.steps.buttons[BASE].state == WRONG
+    assert not tab.start.isEnabled()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in base.iterdir():
+        content = file.read_bytes()
+        (broken / file.name).write_bytes(content[: len(content) // 2] if file.suffix == ".safetensors" else content)
+    drop(tab, broken)
+    desk.until(lambda: "cut short" in tab.base.problem)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text((base / "config.json").read_text())
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    drop(tab, pickled)
+    desk.until(lambda: "a pickle" in tab.base.problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("text,label\n" + "".join(f"{t},same\n" for t, _ in rows(40)), "every row is of the one class"),
+        ("text,label\n" + "".join(f"{t},{k if i else ''}\n" for i, (t, k) in enumerate(rows(40))), "row 2: has no label"),
+        ("text,label\n" + "".join(f"{t}\n" for t, _ in rows(40)), "has 1 fields where the header has 2"),
+        ("", "is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_said_at_the_second_step(
+    desk: Desk, tab: FineTuneTab, base: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    ready(desk, tab, base, path)
+    desk.until(lambda: tab.data.problem)
+    assert words in tab.data.said.text() and tab.step == DATA
+    assert tab.data.said.isVisible() and not tab.start.isEnabled()
+    assert tab.steps.buttons[DATA].state == WRONG
+
+
+def test_another_column_is_another_check(desk: Desk, tab: FineTuneTab, base: Path, table: Path) -> None:
+    ready(desk, tab, base, table)
+    box = tab.data.boxes["label"]
+    box.setCurrentIndex(box.findData("number"))
+    assert tab.checked is None and not tab.start.isEnabled()
+    desk.until(lambda: tab.data.problem)
+    box.setCurrentIndex(box.findData("kind"))
+    desk.until(lambda: tab.checked is not None)
+    assert not tab.data.said.isVisible()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_other_tables_bring_their_columns(desk: Desk, tab: FineTuneTab, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"t.{kind}"
+    found = [{"review": text, "stars": label} for text, label in rows(12)]
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(one) + "\n" for one in found))
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(found), path)
+    drop(tab, path)
+    desk.until(lambda: tab.data.columns is not None)
+    assert tab.data.values() == {"path": str(path), "text": "review", "label": "stars"}
+    assert tab.data.model.rowCount() == 12
+
+
+def test_everything_is_said_in_chinese(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk()
+    tab: FineTuneTab = desk.page("models").show_tab("fine-tune")
+    desk.window.use_language("zh_CN")
+    desk.settle()
+    assert tab.start.text() and tab.steps.buttons[BASE].accessibleName()
