@@ -150,7 +150,7 @@ class LabelledTable(Source):
             _TOKEN_RATIO * sum(size for _, size, _ in listing),
         )
 
-    def columns(self, spec: LabelledTableSpec, n: int = 50) -> _label_columns.Columns:
+    def columns(self, spec: LabelledTableSpec, n: int = 2_000) -> _label_columns.Columns:
         """Names of the columns and the first ``n`` rows of the first file, whatever is mapped yet."""
         return _label_columns.columns(spec, n)
 

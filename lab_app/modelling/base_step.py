@@ -44,7 +44,6 @@ class BaseStep(QWidget):
         self._choices: list[Choice] | None = None
         self._looking = False
         self.list = QListWidget()
-        self.list.setFixedWidth(LIST_WIDTH)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.choose_folder = button()
@@ -58,7 +57,11 @@ class BaseStep(QWidget):
         inside.setLayout(
             column(self.name, self.verdict, self.facts, self.table, None, spacing=10, margins=(16, 14, 16, 14))
         )
-        left = column(self.list, self.choose_folder, self.hint, spacing=6)
+        held = frame("plain", column(self.list, margins=(4, 4, 4, 4)))
+        held.setFixedWidth(LIST_WIDTH)
+        self.hint.setMaximumWidth(LIST_WIDTH)
+        left = column(held, self.choose_folder, self.hint, spacing=6)
+        left.setStretch(0, 1)
         both = row(left, frame("plain", column(scrolled(inside))), spacing=12)
         both.setStretch(1, 1)
         self.setLayout(column(both))

@@ -45,7 +45,7 @@ NONE = {"text_pair": mark("none"), "split": mark("split here, by class")}
 ENCODINGS = ("utf-8", "gb18030", "big5", "shift_jis", "cp1252")
 FILES = "*.csv *.tsv *.jsonl *.parquet"
 ROWS, CHECKS, BATCH = range(3)
-POLL_MS = 120
+POLL_MS, SHOWN = 120, 100
 
 
 class DataStep(QWidget):
@@ -300,7 +300,7 @@ class DataStep(QWidget):
                 places.append((found.names.index(chosen), tr(title)))
         places.sort(key=lambda one: one[1] != tr(ROLES["label"]))  # the label first: texts are long
         self.model.set_columns([_cell(place, title) for place, title in places])
-        self.model.set_rows(found.rows)
+        self.model.set_rows(found.rows[:SHOWN])
         self.table.fit()
         for number in range(len(places)):
             self.table.setColumnWidth(number, min(self.table.columnWidth(number), 320))
