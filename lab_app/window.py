@@ -37,11 +37,8 @@ PAGES = {
     "samples": (mark("Samples"), "samples"),
     "scale": (mark("Scale"), "scale"),
     "emergence": (mark("Emergence"), "emergence"),
-<<<<<<< HEAD
     "compression": (mark("Compression"), "compression"),
-=======
     "models": (mark("Models"), "models"),
->>>>>>> a98516a (Models: fine-tuning in three steps, its results and saving; confusion matrix, reliability and learning curves as figures (draft))
 }
 LAYOUT_VERSION = 1
 LEFT, RIGHT, BELOW = (
@@ -223,14 +220,12 @@ class MainWindow(QMainWindow):
 
                 page = EmergencePage(self.context, self.catalog)
                 page.export_wanted.connect(self.deeds.export)
-<<<<<<< HEAD
             case "compression":
                 from lab_app.pages.compression import CompressionPage
 
                 page = CompressionPage(self.context, self.catalog)
                 page.export_wanted.connect(self.deeds.export)
                 page.compress_wanted.connect(self.deeds.compress)
-=======
             case "models":
                 from lab_app.pages.models import ModelsPage
 
@@ -238,7 +233,6 @@ class MainWindow(QMainWindow):
                 page.start_wanted.connect(self.start_study)
                 page.page_wanted.connect(self.show_page)
                 page.export_wanted.connect(self.deeds.export)
->>>>>>> a98516a (Models: fine-tuning in three steps, its results and saving; confusion matrix, reliability and learning curves as figures (draft))
             case _:
                 from lab_app.pages.scale import ScalePage
 

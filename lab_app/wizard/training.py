@@ -16,6 +16,7 @@ BUDGETS = {
     "tokens": mark("Tokens for every model"),
     "tokens_per_param": mark("Tokens per parameter"),
     "steps": mark("Steps for every model"),
+    "epochs": mark("Passes over the training items"),
 }
 TITLES = {
     "context": (mark("Context"), mark("Tokens a model sees at once.")),
@@ -76,7 +77,7 @@ class TrainingStep(base.Step):
         self._training = dict(table.get("training", {}))
         mode = next((key for key in BUDGETS if key in self._training), "tokens")
         self.mode.setCurrentIndex(self.mode.findData(mode))
-        self.amount.setText(f"{self._training.get(mode, ''):,}" if mode in self._training else "")
+        self.amount.setText(f"{self._training[mode]:,}" if mode in self._training else "")
         self.form.set_values(self._training)
         used = {use["name"] for use in table.get("capabilities", ())}
         for name, box in self.boxes.items():
@@ -89,7 +90,7 @@ class TrainingStep(base.Step):
         training |= self.form.values()
         mode = self.mode.currentData()
         try:
-            training[mode] = parse_number(self.amount.text(), whole=mode != "tokens_per_param")
+            training[mode] = parse_number(self.amount.text(), whole=mode not in ("tokens_per_param", "epochs"))
         except ValueError:
             training[mode] = self.amount.text()  # refused by the study's own check, which names the field
         table["training"] = training

@@ -40,7 +40,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sum(WORDS.values(), ()), *FILLERS]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     folder = tmp_path_factory.mktemp("models") / "tiny-bert"
     marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
@@ -185,7 +187,10 @@ def test_what_is_no_model_is_said_at_the_first_step(desk: Desk, tab: FineTuneTab
     ("text", "words"),
     [
         ("text,label\n" + "".join(f"{t},same\n" for t, _ in rows(40)), "every row is of the one class"),
-        ("text,label\n" + "".join(f"{t},{k if i else ''}\n" for i, (t, k) in enumerate(rows(40))), "row 2: has no label"),
+        (
+            "text,label\n" + "".join(f"{t},{k if i else ''}\n" for i, (t, k) in enumerate(rows(40))),
+            "row 2: has no label",
+        ),
         ("text,label\n" + "".join(f"{t}\n" for t, _ in rows(40)), "has 1 fields where the header has 2"),
         ("", "is empty"),
     ],
