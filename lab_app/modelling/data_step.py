@@ -24,8 +24,8 @@ from engine.i18n import mark, tr
 from engine.sources import sources
 from engine.study import convert
 from lab_app.context import Context
+from lab_app.jobs import Preparing
 from lab_app.modelling.draft import SOURCE, Checked
-from lab_app.preparing import Preparing
 from lab_app.quality import QualityView
 from lab_app.theme import mono_font
 from lab_app.widgets.basic import button, column, frame, row, scrolled, text_label

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 from engine.errors import KnownError
 from engine.i18n import mark, tr
 from lab_app.context import Context
+from lab_app.jobs import Preparing
 from lab_app.modelling.base_step import BaseStep
 from lab_app.modelling.data_step import DataStep
 from lab_app.modelling.draft import BASE, DATA, RECIPE, Checked, Draft, checked, step_of
@@ -18,7 +19,6 @@ from lab_app.modelling.recipe_step import RecipeStep
 from lab_app.modelling.steps import DONE, OPEN, WRONG, StepBar
 from lab_app.modelling.tab import Tab
 from lab_app.models.catalog import Catalog
-from lab_app.preparing import Preparing
 from lab_app.widgets.basic import button, column, row, scrolled, text_label
 
 TITLES = (mark("Base"), mark("Data"), mark("Recipe"))

@@ -19,7 +19,6 @@ from lab_app.jobs import Preparing
 from lab_app.models.catalog import Catalog
 from lab_app.models.made import media_words
 from lab_app.page import Page
-from lab_app.preparing import Preparing
 from lab_app.quality import QualityView
 from lab_app.sound import Player
 from lab_app.theme import mono_font

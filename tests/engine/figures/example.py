@@ -10,8 +10,11 @@ from engine.study import LadderSpec, ResolvedTraining, RunSpec, StudySpec, study
 
 SIZES = (2_000, 4_600, 11_000, 26_000, 62_000, 150_000)
 SEEDS = (0, 1)
-OF_OTHER_STUDIES = {"loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration"}
-"""Figures that need runs which vary more than their size: see test_laws.py and test_forecasts.py."""
+OF_OTHER_STUDIES = {
+    *("loss-surface", "isoflop", "optimum-vs-compute", "best-setting", "calibration"),
+    *("compression", "distillation", "confusion-matrix", "reliability"),
+}
+"""Figures of studies of another kind than this ladder: each has a test file of its own."""
 E, A, ALPHA = 1.6, 25.0, 0.35
 
 
