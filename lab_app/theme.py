@@ -313,9 +313,11 @@ QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
 QSlider::handle:horizontal { background: $raised; border: 2px solid $accent; width: 12px; margin: -6px 0;
   border-radius: 8px; }
 QSlider::handle:horizontal:focus { background: $accent; }
-QCheckBox::indicator { width: 14px; height: 14px; border: 1px solid $faint; border-radius: 4px; background: $surface; }
+QCheckBox::indicator, QListView::indicator { width: 14px; height: 14px; border: 1px solid $faint; border-radius: 4px;
+  background: $surface; }
+QListView::indicator:checked, QCheckBox::indicator:checked { background: $accent; border-color: $accent;
+  image: url($icons/tick-$arrow.svg); }
 QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
-QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url($icons/tick-$arrow.svg); }
 QCheckBox::indicator:disabled { border-color: $border; background: $window; }
 QGroupBox { border: 1px solid $border; border-radius: 8px; margin-top: 10px; padding: 10px 8px 8px 8px; }
 QGroupBox::title { subcontrol-origin: margin; left: 10px; padding: 0 4px; color: $muted; font-weight: 600; }

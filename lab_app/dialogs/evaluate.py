@@ -34,7 +34,7 @@ class EvaluateDialog(WorkingDialog):
         self.setWindowTitle(tr("Evaluate"))
         self.runs, self.abilities = QComboBox(), QListWidget()
         able = [run for run in runs if run.state == RunState.FINISHED and run.kind not in DERIVED]
-        self.runs.addItem(tr("all {n} finished runs", n=len(able)), [run.id for run in able])
+        self.runs.addItem(tr("all finished runs ({n})", n=len(able)), [run.id for run in able])
         for run in able:
             self.runs.addItem(f"{run.id}: {run.label}", [run.id])
         self.runs.setCurrentIndex(max(0, self.runs.findData([run_id])))
@@ -61,8 +61,8 @@ class EvaluateDialog(WorkingDialog):
         self.scores.set_columns(
             [
                 Column(tr("Run"), lambda row: row[0]),
-                Column(tr("Ability"), lambda row: row[1]),
-                Column(tr("Metric"), lambda row: row[2].metric),
+                Column(tr("Ability"), lambda row: _ability(row[1])),
+                Column(tr("Metric"), lambda row: _metric(row[1], row[2].metric)),
                 Column(tr("Value"), lambda row: words.value(row[2].value), number=True),
                 Column(tr("Standard error"), lambda row: words.value(row[2].stderr), number=True),
                 Column(tr("Items"), lambda row: words.count(row[2].n), number=True),
@@ -74,7 +74,7 @@ class EvaluateDialog(WorkingDialog):
         parts = (hint, form, self.table, self.said, self.progress)
         self.setLayout(column(*parts, self.buttons(), spacing=10, margins=(16, 16, 16, 14)))
         self.layout().setStretch(2, 1)
-        self.resize(720, 620)
+        self.resize(820, 620)
         self.act.clicked.connect(lambda _: self._evaluate())
         if not self.ready():
             self.say(tr("No run of this study is finished."))
@@ -105,8 +105,20 @@ class EvaluateDialog(WorkingDialog):
         self.scores.set_rows(rows)
         self.table.fit()
         known = sum(one.known for one in found)
-        empty = sorted({one.capability for one in found if not one.scores})
+        empty = sorted({_ability(one.capability) for one in found if not one.scores})
         said = [tr("{n} scores; {known} of {all} were known.", n=len(rows), known=known, all=len(found))]
         said += [tr("{capability} could not be measured on this data.", capability=name) for name in empty]
         self.say(" ".join(said))
         self.evaluated.emit(self._study)
+
+
+def _ability(kept: str) -> str:
+    """The title of a capability, with the options that differ from the run's own."""
+    name, space, options = kept.partition(" ")
+    return tr(capabilities[name].title) + space + options
+
+
+def _metric(kept: str, metric: str) -> str:
+    """The title of a metric in the language in use; some have names that are made while measuring."""
+    known = capabilities[kept.partition(" ")[0]].metrics
+    return next((m.words() for m in known if m.name == metric), metric)

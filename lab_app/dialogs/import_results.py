@@ -145,14 +145,15 @@ class ImportDialog(QDialog):
         self.size_area = scrolled(inside)
         self.size_area.setMaximumHeight(130)
         self.size_area.hide()
-        self.naming, self.merging = QWidget(), QWidget()
+        self.naming, self.merging, self.blank = QWidget(), QWidget(), QWidget()
         self.naming.setLayout(form)
         self.merging.setLayout(self._merge_form())
         form.setContentsMargins(0, 0, 0, 0)
         buttons = row(None, self.close_button, self.take)
-        parts = (top, self.summary, self.tabs, self.size_area, self.naming, self.merging)
+        parts = (top, self.summary, self.tabs, self.size_area, self.naming, self.merging, self.blank)
         self.setLayout(column(*parts, self.said, buttons, spacing=10, margins=(16, 16, 16, 14)))
-        self.layout().setStretch(2, 1)
+        for stretched in (2, len(parts) - 1):  # of the tabs and of what is there in their place, one is shown
+            self.layout().setStretch(stretched, 1)
         self.resize(680, 620)
         self.choose.clicked.connect(lambda _: self._choose())
         self.choose_folder.clicked.connect(lambda _: self._choose_folder())
@@ -221,6 +222,7 @@ class ImportDialog(QDialog):
     def _look(self) -> None:
         self.take.setEnabled(False)
         self.found = self.other = None
+        self.take.setText(tr("Import"))
         self._show_forms()
         if not self.paths:
             self.files.setText(tr("No file chosen"))
@@ -295,6 +297,7 @@ class ImportDialog(QDialog):
     def _show_forms(self) -> None:
         self.tabs.setVisible(self.other is None)
         self.naming.setVisible(self.other is None)
+        self.blank.setVisible(self.other is not None)
         self.merging.setVisible(self.other is not None and self.other.is_adapter)
 
     def _make_meanings(self, looked: "Look") -> None:
