@@ -21,6 +21,7 @@ from engine.families.base import Shape
 from engine.i18n import tr
 from engine.study import Scalar
 
+ALL_LINEAR = "all-linear"
 ADAPTER = "adapter"
 """Subfolder of an export that holds what LoRA learned alone."""
 
@@ -155,7 +156,9 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
 
     device = torch.device("meta")
     with _quiet(), device:
-        model = _prepared(shape, task, _auto(task).from_config(configuration(shape), attn_implementation="eager"))
+        plain = _auto(task).from_config(configuration(shape), attn_implementation="eager")
+        plain.config.pad_token_id = None  # a warning of padding without a mask would look at tokens that are not there
+        model = _prepared(shape, task, plain)
     model.train()
     counter = FlopCounterMode(display=False)
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -203,19 +206,27 @@ def _prepared(shape: Shape, task: Task, model: nn.Module) -> FineTuned:
 
 def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn.Module:
     from peft import LoraConfig, get_peft_model
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
-    targets = [name.strip() for name in str(shape["lora_targets"]).split(",") if name.strip()]
+    targets: list[str] | str = [name.strip() for name in str(shape["lora_targets"]).split(",") if name.strip()]
+    known = str(shape["architecture"]) in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    if targets == [ALL_LINEAR] or not (targets or known):
+        targets = ALL_LINEAR
+    # A head is trained whole: peft adds it by its own name, and would wrap its parts once more.
+    heads = {name if "pooler" in name else name.partition(".")[0] for name in fresh}
     config = LoraConfig(
         task_type=task.peft_type,
         r=int(shape["lora_rank"]),
         lora_alpha=int(shape["lora_alpha"]),
         lora_dropout=float(shape["lora_dropout"]),
-        target_modules=(targets[0] if targets == ["all-linear"] else targets) or None,
-        modules_to_save=fresh or None,
+        target_modules=targets or None,
+        modules_to_save=sorted(heads) or None,
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of names in transformers that peft still uses
+            # Of names in transformers that peft still uses, and of GPT-2's transposed matrices, which it sees itself.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "fan_in_fan_out")
             adapted: nn.Module = get_peft_model(model, config)
     except ValueError as error:
         raise StudyError(

@@ -18,8 +18,12 @@ from engine.study import Scalar, TableSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-RATES = {"full": 1.0, "frozen": 100.0, "lora": 10.0, "scratch": 10.0}
-"""What the rate of the study is multiplied by where the study does not say."""
+RATES = {"full": 1.0, "frozen": 500.0, "lora": 10.0, "scratch": 5.0}
+"""What the rate of the study is multiplied by where the study does not say.
+
+Of frozen by the validation loss of ``finetune-bert`` with seed 100 at 1e-4: 1.89 nats at 20, 1.45 at 100, 1.10 at 400
+and 1.00 at 800; less than the best, since the features of wider bases are larger. Of lora and scratch as is usual.
+"""
 
 
 class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(gt=0)] | None,
         msgspec.Meta(
             title=mark("Rate factor"),
-            description=mark("Multiplies the learning rate; by default 1, of lora and scratch 10, of frozen 100."),
+            description=mark("Multiplies the learning rate; by default 1, of scratch 5, of lora 10, of frozen 500."),
         ),
     ] = None
     lora_rank: Annotated[
@@ -73,7 +77,9 @@ class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
         str,
         msgspec.Meta(
             title=mark("LoRA targets"),
-            description=mark("Modules they stand beside, as in query,value, or all-linear; by default peft chooses."),
+            description=mark(
+                "Modules they stand beside, as in query,value, or all-linear; by default as peft knows the base."
+            ),
         ),
     ] = ""
     class_weights: Annotated[

@@ -256,3 +256,39 @@ def test_an_unknown_task_and_lora_targets_that_are_nowhere_are_named(base: Path,
 def test_kind_and_family_go_together(base: Path, csv: Path) -> None:
     with pytest.raises(StudyError, match="kind: the family fine-tuned"):
         expand(msgspec.structs.replace(study(base, csv), kind="pretrain"))
+
+
+TINY = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 40}
+ARCHITECTURES = {
+    "roberta": {"hidden_size": 16, **TINY},
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 40},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "bos_token_id": 3, "eos_token_id": 3},
+    "llama": {"hidden_size": 16, "num_key_value_heads": 1, **TINY},
+    "qwen2": {"hidden_size": 16, "num_key_value_heads": 1, **TINY},
+}
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+def test_other_architectures_are_counted_trained_and_exported(
+    base: Path, csv: Path, tmp_path: Path, architecture: str, method: str
+) -> None:
+    from transformers import CONFIG_MAPPING, AutoModel, AutoModelForSequenceClassification
+
+    folder = tmp_path / architecture
+    settings = {"vocab_size": 40, **ARCHITECTURES[architecture]}
+    AutoModel.from_config(CONFIG_MAPPING[architecture](**settings)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((base / name).read_bytes())
+    spec = the_run(folder, csv, method=method)
+    model = FAMILY.build(spec.shape, 0)
+    assert spec.n_params == sum(p.numel() for p in model.parameters())
+    batch = {"inputs": torch.tensor([[2, 5, 6, 3, 0], [2, 9, 10, 11, 3]]), "targets": torch.tensor([0, 2])}
+    batch["mask"] = (batch["inputs"] != 0).long()
+    FAMILY.loss(model.train(), batch).loss.backward()
+    assert all(p.grad is not None for n, p in model.named_parameters() if p.requires_grad and "pooler" not in n)
+    FAMILY.export_hf(model.eval(), spec.shape, tmp_path / "out", None)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        logits = theirs(input_ids=batch["inputs"], attention_mask=batch["mask"]).logits
+        assert torch.allclose(model.outputs(batch), logits, atol=1e-5)
