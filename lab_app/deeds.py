@@ -224,7 +224,8 @@ class Deeds:
 
         def queued(made: str) -> None:
             self._context.selection.choose_study(made)
-            self._window.show_page("compression")
+            page: Any = self._window.show_page("models")
+            page.show_tab("compression")
 
         self._context.jobs.run(
             lambda: study_of(reader, what, methods), lambda spec: operations.submit(spec, queued), operations.report

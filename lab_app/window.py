@@ -37,7 +37,6 @@ PAGES = {
     "samples": (mark("Samples"), "samples"),
     "scale": (mark("Scale"), "scale"),
     "emergence": (mark("Emergence"), "emergence"),
-    "compression": (mark("Compression"), "compression"),
     "models": (mark("Models"), "models"),
 }
 LAYOUT_VERSION = 1
@@ -220,16 +219,11 @@ class MainWindow(QMainWindow):
 
                 page = EmergencePage(self.context, self.catalog)
                 page.export_wanted.connect(self.deeds.export)
-            case "compression":
-                from lab_app.pages.compression import CompressionPage
-
-                page = CompressionPage(self.context, self.catalog)
-                page.export_wanted.connect(self.deeds.export)
-                page.compress_wanted.connect(self.deeds.compress)
             case "models":
                 from lab_app.pages.models import ModelsPage
 
                 page = ModelsPage(self.context, self.catalog)
+                page.compress_wanted.connect(self.deeds.compress)
                 page.start_wanted.connect(self.start_study)
                 page.page_wanted.connect(self.show_page)
                 page.export_wanted.connect(self.deeds.export)

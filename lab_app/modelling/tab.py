@@ -20,6 +20,8 @@ class Tab(QWidget):
     """A study to be queued and watched."""
     page_wanted = Signal(str)
     """Go to another page, with the chosen study."""
+    compress_wanted = Signal()
+    """Make smaller models of the chosen study or run."""
     export_wanted = Signal(str, dict)
     """Export a figure of the chosen study: its name and options."""
 
@@ -27,10 +29,8 @@ class Tab(QWidget):
         super().__init__()
         self.context, self.catalog = context, catalog
 
-    @property
-    def figure_name(self) -> str:
-        """The figure in view, as the exporter knows it; empty where there is none."""
-        return ""
+    figure_name = ""
+    """The figure in view, as the exporter knows it; empty where there is none."""
 
     @property
     def options(self) -> dict[str, object]:

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QTabWidget
 
 from engine.i18n import mark, tr
 from lab_app.context import Context
+from lab_app.modelling.compression import CompressionTab
 from lab_app.modelling.fine_tune import FineTuneTab
 from lab_app.modelling.results import ResultsTab
 from lab_app.modelling.tab import Tab
@@ -13,7 +14,7 @@ from lab_app.models.catalog import Catalog
 from lab_app.page import Page
 from lab_app.widgets.basic import column
 
-TABS: tuple[type[Tab], ...] = (FineTuneTab, ResultsTab)
+TABS: tuple[type[Tab], ...] = (FineTuneTab, ResultsTab, CompressionTab)
 """In order; adding one is naming it here."""
 
 
@@ -26,6 +27,7 @@ class ModelsPage(Page):
     start_wanted = Signal(object)
     page_wanted = Signal(str)
     export_wanted = Signal(str, dict)
+    compress_wanted = Signal()
 
     def __init__(self, context: Context, catalog: Catalog) -> None:
         super().__init__(context, catalog)
@@ -38,6 +40,7 @@ class ModelsPage(Page):
             tab.start_wanted.connect(self.start_wanted)
             tab.page_wanted.connect(self.page_wanted)
             tab.export_wanted.connect(self.export_wanted)
+            tab.compress_wanted.connect(self.compress_wanted)
             self.tabs.addTab(tab, "")
         self.setLayout(column(self.tabs, margins=(18, 6, 18, 12)))
         self.tabs.currentChanged.connect(lambda _: self.isVisible() and self.tab.entered())
@@ -65,6 +68,7 @@ class ModelsPage(Page):
     def show_tab(self, name: str) -> Tab:
         """Bring a tab into view."""
         self.tabs.setCurrentWidget(self.by_name[name])
+        self.tab.entered()
         return self.by_name[name]
 
     def entered(self) -> None:

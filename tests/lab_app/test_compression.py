@@ -1,4 +1,4 @@
-"""The page Compression: ability against cost, the answer in words, and making smaller models of what is chosen."""
+"""The tab Compression of Models: ability against cost, the answer in words, and making smaller models."""
 
 import pytest
 from PySide6.QtWidgets import QDialog, QLabel
@@ -18,12 +18,12 @@ def shown(desk: Desk, **over: object) -> str:
 
 
 def said(desk: Desk) -> list[str]:
-    page = desk.page("compression")
+    page = desk.page("models").show_tab("compression")
     return [label.text() for label in page.split.findChildren(QLabel) if not label.isHidden()]
 
 
 def test_without_a_study_it_says_what_to_do(desk: Desk) -> None:
-    page = desk.page("compression")
+    page = desk.page("models").show_tab("compression")
     desk.settle()
     assert "Choose a study" in page.problem.text()
     assert not page.export.isEnabled() and not page.compress.isEnabled()
@@ -31,7 +31,7 @@ def test_without_a_study_it_says_what_to_do(desk: Desk) -> None:
 
 def test_the_answer_the_figure_and_the_tables(desk: Desk) -> None:
     shown(desk)
-    page = desk.page("compression")
+    page = desk.page("models").show_tab("compression")
     desk.settle()
     assert any(text.startswith("By bytes: in 2 of 4 comparisons") for text in said(desk))
     assert page.view.figure is not None and page.view.figure.id == "compression"
@@ -42,7 +42,7 @@ def test_the_answer_the_figure_and_the_tables(desk: Desk) -> None:
 
 def test_price_and_metric_are_chosen(desk: Desk) -> None:
     shown(desk)
-    page = desk.page("compression")
+    page = desk.page("models").show_tab("compression")
     desk.settle()
     page.price_box.setCurrentIndex(page.price_box.findData("latency"))
     page.price_box.activated.emit(page.price_box.currentIndex())
@@ -55,14 +55,14 @@ def test_price_and_metric_are_chosen(desk: Desk) -> None:
 
 def test_a_study_without_compressed_models_offers_to_make_them(desk: Desk) -> None:
     shown(desk, compression=None)
-    page = desk.page("compression")
+    page = desk.page("models").show_tab("compression")
     desk.settle()
     assert "no compressed model" in page.problem.text() and page.compress.isEnabled()
 
 
 def test_it_speaks_chinese(desk: Desk) -> None:
     shown(desk)
-    page = desk.page("compression")
+    page = desk.page("models").show_tab("compression")
     desk.window.use_language("zh_CN")
     desk.settle()
     assert page.export.text() != "Export figure…"
@@ -74,7 +74,7 @@ def test_compressing_makes_a_study_of_its_own(desk: Desk, monkeypatch: pytest.Mo
     desk.do("compress")
     desk.until(lambda: desk.context.selection.study not in ("", identity))
     made = desk.context.selection.study
-    assert made.startswith("ladder-compressed-") and desk.window.page_name == "compression"
+    assert made.startswith("ladder-compressed-") and desk.window.page_name == "models"
     runs = desk.lab.reader().runs(made)
     assert {run.kind for run in runs} == {"compress"} and len(runs) == len(SIZES) * len(SEEDS)
 

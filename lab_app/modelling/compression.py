@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QComboBox, QTabWidget, QVBoxLayout, QWidget
 
 from engine.analysis.compression import COST, PRICES, groups, judge, measured, way_words, with_interval
@@ -14,8 +14,8 @@ from engine.figures.words import metric_title
 from engine.i18n import mark, tr
 from lab_app import words
 from lab_app.context import Context
+from lab_app.modelling.tab import Tab
 from lab_app.models.catalog import Catalog
-from lab_app.page import Page
 from lab_app.plots.figure_view import FigureView
 from lab_app.widgets.basic import Beside, Elided, button, clear, column, frame, row, scrolled, text_label
 from lab_app.widgets.table import Column, RowsModel, Table
@@ -42,7 +42,7 @@ class Shown:
 
 
 def read(reader: "Reader", study: str, wanted: tuple[str, str] | None) -> Shown:
-    """Everything the page shows; runs off the window's thread."""
+    """Everything the tab shows; runs off the window's thread."""
     shown = Shown()
     children = {run.id for run in reader.runs(study) if run.kind == "compress"}
     seen = {
@@ -68,14 +68,11 @@ def read(reader: "Reader", study: str, wanted: tuple[str, str] | None) -> Shown:
     return shown
 
 
-class CompressionPage(Page):
-    """The judgement is the engine's; this page shows it and what it rests on."""
+class CompressionTab(Tab):
+    """The judgement is the engine's; this tab shows it and what it rests on."""
 
     name = "compression"
     title = mark("Compression")
-    icon = "compression"
-    export_wanted = Signal(str, dict)
-    compress_wanted = Signal()
     figure_name = "compression"
 
     def __init__(self, context: Context, catalog: Catalog) -> None:
@@ -139,7 +136,7 @@ class CompressionPage(Page):
         inside = QWidget()
         inside.setLayout(column(self.answer, self.said, None, spacing=10, margins=(14, 12, 14, 12)))
         self.split = Beside(self.tabs, frame("plain", column(scrolled(inside))), side_width=SIDE_WIDTH)
-        self.setLayout(column(self.heading, bar, self.split, spacing=8, margins=(18, 12, 18, 12)))
+        self.setLayout(column(self.heading, bar, self.split, spacing=8, margins=(0, 10, 0, 0)))
         self.layout().setStretch(2, 1)
 
     def _connect(self) -> None:
