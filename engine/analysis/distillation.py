@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.analysis.compression import LEVEL, higher_is_better, mean_interval, with_interval
+from engine.distilling import FIELD
 from engine.errors import InputError
 from engine.events import RunState
 from engine.i18n import tr
@@ -15,7 +16,6 @@ from engine.study import Scalar
 if TYPE_CHECKING:
     from engine.store import Reader, RunRow
 
-FIELD = "distillation.teacher"
 _LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
 
 

@@ -4,7 +4,8 @@ import json
 
 import msgspec
 
-from engine.analysis.distillation import FIELD, judge_distillation, scores
+from engine.analysis.distillation import judge_distillation, scores
+from engine.distilling import FIELD
 from engine.events import RunState
 from engine.figures.ladder import by_size, means_of
 from engine.figures.model import Axis, Figure, Line

@@ -10,7 +10,7 @@ from engine.errors import InputError
 from engine.events import RunState
 from engine.i18n import mark, tr
 from engine.machine import Machine
-from engine.study import StudySpec, builtin_studies, load_study, study_id
+from engine.study import DERIVED, StudySpec, builtin_studies, load_study, study_id
 from lab_app import words
 from lab_app.context import Context
 from lab_app.costs import Costs
@@ -251,8 +251,9 @@ def _next_step(runs: "list[RunRow]") -> str:
 
 def _losses(runs: "list[RunRow]", n_sizes: int) -> list[float | None]:
     means: list[float | None] = []
+    ladder = [run for run in runs if run.kind not in DERIVED]
     for index in range(n_sizes):
-        found = [run.val_loss for run in runs if run.size_index == index and run.val_loss is not None]
+        found = [run.val_loss for run in ladder if run.size_index == index and run.val_loss is not None]
         means.append(sum(found) / len(found) if found else None)
     return means
 
