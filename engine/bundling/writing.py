@@ -22,7 +22,7 @@ from engine.errors import InputError
 from engine.events import RunState
 from engine.files import replacing, require_space
 from engine.i18n import mark, tr
-from engine.study import to_toml_table
+from engine.study import DERIVED, to_toml_table
 from engine.tables import to_toml, write_table
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ OnProgress = Callable[[str, float], None]
 """Called with a step's name in English and a fraction; what it raises ends the work, which leaves nothing behind."""
 Weights = Literal["none", "best", "all"]
 WEIGHTS: tuple[Weights, ...] = ("none", "best", "all")
+MODELS = frozenset({"weights", "best", "compressed"})
+MADE = frozenset({"sample", "predictions"})
+"""Kinds of a run's files: models, and what was made with them. A checkpoint stays: it is for going on where it lies."""
 BESIDE = ("model.json", "tokenizer.json", "tokenizer_config.json")
 """Small files that make weights of use."""
 MAX_SAMPLE_BYTES = 64 << 20
@@ -72,9 +75,10 @@ def export_bundle(
 
 
 def _chosen(reader: "Reader", study_id: str, runs: "list[RunRow]", weights: str) -> set[int]:
-    finished = {run.id for run in runs if run.state == RunState.FINISHED and _weights(reader, run.id)}
+    kept = {run.id for run in runs if run.state == RunState.FINISHED and _models(reader, run.id)}
     if weights != "best":
-        return finished if weights == "all" else set()
+        return kept if weights == "all" else set()
+    finished = kept - {run.id for run in runs if run.kind in DERIVED}
     headline = reader.study_spec(study_id).headline
     scores = {
         row.run_id: row.value
@@ -93,12 +97,12 @@ def _higher_is_better(capability: str, metric: str) -> bool:
     return any(m.higher_is_better for m in known if m.name == metric)
 
 
-def _weights(reader: "Reader", run_id: int) -> "list[ArtifactRow]":
-    return [row for row in reader.artifacts(run_id) if row.kind == "weights"]
+def _models(reader: "Reader", run_id: int) -> "list[ArtifactRow]":
+    return [row for row in reader.artifacts(run_id) if row.kind in MODELS]
 
 
 def _artifacts(reader: "Reader", home: Path, run: "RunRow", with_weights: bool) -> Iterator[c.ArtifactPart]:
-    kinds = {"sample", "weights", "best"} if with_weights else {"sample"}
+    kinds = MADE | MODELS if with_weights else MADE
     samples = 0
     for row in reader.artifacts(run.id):
         if row.kind not in kinds or not (home / "artifacts" / str(run.id) / row.path).is_file():
