@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engine.errors import StudyError
 from engine.families._base_folder import BaseModel
 from engine.families._base_tasks import Task, task_of
-from engine.families.base import Shape
+from engine.families.base import LossOutput, Shape
 from engine.i18n import tr
 from engine.study import Scalar
 
@@ -34,6 +34,7 @@ class FineTuned(nn.Module):
     def __init__(self, model: nn.Module, task: Task, class_weights: Tensor | None, probe: bool) -> None:
         super().__init__()
         self.model, self.task, self.probe = model, task, probe
+        self.compute_dtype = torch.float32
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def train(self, mode: bool = True) -> "FineTuned":
@@ -43,9 +44,23 @@ class FineTuned(nn.Module):
             self.model.eval()
         return self
 
+    def configure(self, *, compute_dtype: torch.dtype, attention: str = "") -> None:
+        """Set what matmuls are computed in, in training and out of it; attention is transformers' own."""
+        self.compute_dtype = compute_dtype
+
     def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
         """What the head gives for a batch."""
-        return self.task.outputs(self.model, batch)
+        with self._casting():
+            return self.task.outputs(self.model, batch)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> LossOutput:
+        """That of the task."""
+        with self._casting():
+            return self.task.loss(self.model, batch, self.class_weights)
+
+    def _casting(self) -> torch.autocast:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.compute_dtype is torch.bfloat16)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The same for bare inputs, without a mask."""

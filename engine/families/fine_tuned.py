@@ -187,7 +187,7 @@ class FineTuned(Family):
         from engine.families import _base_model
 
         assert isinstance(model, _base_model.FineTuned)
-        return model.task.loss(model.model, batch, model.class_weights)
+        return model.loss(batch)
 
     def loss_unit(self, shape: Shape) -> str:
         return task_of(str(shape["task"])).unit

@@ -180,7 +180,7 @@ class Session:
         configure = getattr(model, "configure", None)
         if configure is None:
             return dtype is torch.bfloat16
-        if not self.placement.attention:
+        if not self.placement.attention and "head_dim" in self.spec.shape:
             shape, training = self.spec.shape, self.spec.training
             chosen = choose_attention(
                 self.placement.device,
