@@ -43,6 +43,8 @@ def _figure(reader: Reader, study_id: str, row: RunRow, steps: Floats, values: F
             step=int(at[best]),
             value=float(held_out[best]),
         )
+        if len(at) > 1 and best == len(at) - 1:
+            caption += " " + tr("It was still falling at the end: more epochs may help.")
     began, _ = reader.curve_full(row.id, "overfitting")
     if len(began):
         lines = (Line(tr("overfits from here"), float(began[0]), horizontal=False, dash="dashed"),)

@@ -28,7 +28,7 @@ from lab_app.jobs import Preparing
 from lab_app.modelling.draft import SOURCE, Checked
 from lab_app.quality import QualityView
 from lab_app.theme import mono_font
-from lab_app.widgets.basic import button, column, frame, row, scrolled, text_label
+from lab_app.widgets.basic import Elided, button, column, frame, row, scrolled, text_label
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class DataStep(QWidget):
         self.file, self.browse = QLineEdit(), QToolButton()
         self.browse.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.browse.setMenu(QMenu(self.browse))
+        self.browse.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.ask_file, self.ask_folder = (self.browse.menu().addAction("") for _ in range(2))
         self.labels = {name: text_label() for name in (*ROLES, "encoding", "file")}
         self.boxes = {name: QComboBox() for name in ROLES}
@@ -96,7 +97,8 @@ class DataStep(QWidget):
         self.report, self.no_report = QualityView(self.context), text_label("muted", wrap=True)
         self.batch = QTextBrowser()
         self.batch.setFont(mono_font())
-        self.batch_words = text_label("muted", wrap=True)
+        self.batch.setMinimumHeight(48)
+        self.batch_words = Elided("caption")
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setDrawBase(False)

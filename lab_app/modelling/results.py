@@ -40,7 +40,7 @@ TITLES = (
     mark("Examples"),
 )
 FIGURES = {CONFUSION: "confusion-matrix", CONFIDENCE: "reliability", LEARNING: "learning-curves"}
-COLUMNS = ("accuracy", "precision", "recall", "f1", "log_likelihood", "ece")
+COLUMNS = ("f1", "accuracy", "precision", "recall", "log_likelihood", "ece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ class ResultsTab(Tab):
         self.sentences = column(spacing=6)
         self.score_model, self.class_model = RowsModel(), RowsModel()
         self.scores, self.classes = Table(self.score_model), Table(self.class_model)
+        for table in (self.scores, self.classes):
+            table.horizontalHeader().setStretchLastSection(False)
         self.score_note, self.to_scale = text_label("caption", wrap=True), button()
         self.confusion, self.examples = ConfusionView(self.context), ExamplesView(self.context)
         self.reliability, self.learning = FigureView(theme), FigureView(theme)
@@ -368,7 +370,11 @@ def class_columns() -> list[Column]:
         Column(tr("Class"), lambda c: c.name),
         Column(tr("Items"), lambda c: f"{c.n:,}", number=True),
         Column(tr("Named so"), lambda c: f"{c.n_predicted:,}", number=True),
-        Column(tr("Precision"), lambda c: between(c.precision, c.precision_interval), number=True),
+        Column(
+            tr("Precision"),
+            lambda c: between(c.precision, c.precision_interval) if c.n_predicted else "–",
+            number=True,
+        ),
         Column(tr("Recall"), lambda c: between(c.recall, c.recall_interval), number=True),
         Column("F1", lambda c: between(c.f1, c.f1_interval), number=True),
     ]

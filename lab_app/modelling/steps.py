@@ -27,6 +27,7 @@ class StepButton(QPushButton):
         words = row(column(self.heading, self.chosen, spacing=1), self.sign, margins=(12, 6, 10, 6))
         words.setStretch(0, 1)
         self.setLayout(words)
+        self.setMinimumHeight(self.heading.sizeHint().height() + self.chosen.sizeHint().height() + 18)
 
     def sizeHint(self) -> QSize:
         return QSize(150, self.layout().sizeHint().height())

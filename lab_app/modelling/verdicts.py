@@ -156,7 +156,7 @@ def cell(line: Line, metric: str) -> str:
     if score is None:
         return "–"
     mean = score.mean
-    return f"{mean.value:.3f}  [{mean.low:.3f}, {mean.high:.3f}]"
+    return f"{mean.value:.3f}  [{mean.low:.2f}, {mean.high:.2f}]"
 
 
 def metric_words(metric: str) -> str:

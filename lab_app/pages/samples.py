@@ -135,6 +135,9 @@ class SamplesPage(Page):
     def _nothing(self) -> str:
         if not self.context.selection.study:
             return tr("Choose a study on the left, or start one on the Home page.")
+        runs = self.catalog.runs(self.context.selection.study)
+        if runs and all(run.kind == "finetune" for run in runs):
+            return tr("A classifier makes no samples: what it told of every test item is on Models, under Results.")
         return tr("No samples yet.") + " " + tr("A model shows what it makes four times while it trains.")
 
     def _tick(self, tick: Tick) -> None:
