@@ -47,7 +47,11 @@ def loss_unit(runs: Sequence[RunRow]) -> str:
 
 def counts_samples(runs: Sequence[RunRow]) -> bool:
     """Whether ``tokens_seen`` of these runs counts samples: an image, a wave's value or a vector each, not tokens."""
-    found = {bool(families[run.family].modalities & {"tokens", "pairs", "labelled"}) for run in runs if run.family in families}
+    found = {
+        bool(families[run.family].modalities & {"tokens", "pairs", "labelled"})
+        for run in runs
+        if run.family in families
+    }
     return found == {False}
 
 

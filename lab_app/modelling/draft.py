@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from engine.study import RunSpec
 
 TEMPLATE = "finetune-bert"
-"""The built-in study whose recipe is the preset: the field's own (Devlin 2019)."""
+"""The built-in study whose recipes are the presets."""
+FIELD, SMALL = "preset", ""
+"""Its profiles: the field's own recipe (Devlin 2019), and the one that suits a small encoder."""
 SOURCE = "labelled-table"
 METHODS = {
     "full": (mark("All weights"), mark("Every weight is trained, as BERT's authors do. The best scores, mostly.")),
@@ -72,16 +74,16 @@ class Checked:
     """The first texts of the first batch as the model reads them."""
 
 
-def preset() -> dict[str, Any]:
-    """The recipe of the field, as the built-in study has it: fields of ``training``."""
-    found: dict[str, Any] = to_toml_table(load_study(TEMPLATE))["training"]
+def preset(profile: str = FIELD) -> dict[str, Any]:
+    """Fields of ``training`` as one of the built-in recipes has them."""
+    found: dict[str, Any] = to_toml_table(load_study(TEMPLATE, profile=profile))["training"]
     return found
 
 
 def study_of(draft: Draft) -> StudySpec:
     """The study of a draft; raises ``StudyError`` naming the field."""
-    table = to_toml_table(load_study(TEMPLATE))
-    for part in ("zh_CN", "budget"):
+    table = to_toml_table(load_study(TEMPLATE, profile=FIELD))
+    for part in ("zh_CN", "budget", "profiles"):
         table.pop(part, None)
     data = {"source": SOURCE, **(draft.data or {}), "max_length": draft.max_length}
     model = {k: v for k, v in table["model"].items() if k != "method"} | {"base": draft.base}

@@ -10,7 +10,7 @@ from engine.i18n import mark, tr
 from engine.study import StudySpec, TrainingSpec, spec_hash
 from lab_app import words
 from lab_app.context import Context
-from lab_app.modelling.draft import METHODS, Checked, Draft, preset, suggested_title
+from lab_app.modelling.draft import FIELD, METHODS, SMALL, Checked, Draft, preset, suggested_title
 from lab_app.widgets.basic import button, column, restyle, row, text_label
 from lab_app.widgets.form import Form
 
@@ -31,6 +31,16 @@ SHOWN = {
     ),
 }
 """Fields of ``training`` that are shown; the rest is the preset's."""
+PRESETS = {
+    FIELD: (
+        mark("The field's preset"),
+        mark("AdamW, 2e-5, batches of 32, 3 epochs: the recipe of Devlin et al. 2019, made for large encoders."),
+    ),
+    SMALL: (
+        mark("For a small encoder"),
+        mark("The same at the higher rate of the study finetune-bert: small encoders and few rows need it."),
+    ),
+}
 COMPARED = {
     "frozen": mark("the untouched base with a new head"),
     "scratch": mark("the same network from scratch"),
@@ -69,7 +79,7 @@ class RecipeStep(QWidget):
         self.seeds.setRange(1, MOST_SEEDS)
         self.longest.setRange(4, LONGEST)
         self.form = Form(TrainingSpec, SHOWN, tuple(SHOWN))
-        self.preset = button()
+        self.presets = {name: button() for name in PRESETS}
         self.verdict, self.reason = text_label("heading", wrap=True), text_label("muted", wrap=True, selectable=True)
         self.runs = text_label(wrap=True)
         self.labels = {name: text_label() for name in ("title", "method", "compare", "seeds", "longest")}
@@ -88,7 +98,7 @@ class RecipeStep(QWidget):
         fields = self.form.layout()
         assert isinstance(fields, QFormLayout)
         fields.addRow(self.labels["longest"], self.longest)
-        self.how.setLayout(column(self.form, self.balanced, row(self.preset, None), spacing=8))
+        self.how.setLayout(column(self.form, self.balanced, row(*self.presets.values(), None), spacing=8))
         self.costs.setLayout(column(self.verdict, self.runs, self.reason, spacing=5))
         left, right = column(self.what, self.costs, None, spacing=10), column(self.how, None)
         both = row(left, right, spacing=12)
@@ -104,7 +114,8 @@ class RecipeStep(QWidget):
         for spin in (self.seeds, self.longest):
             spin.valueChanged.connect(lambda _: self._edited())
         self.form.changed.connect(self._edited)
-        self.preset.clicked.connect(lambda _: self._to_preset())
+        for name, one in self.presets.items():
+            one.clicked.connect(lambda _, name=name: self._to_preset(name))
         self.context.language.changed.connect(self.speak)
 
     def reset(self) -> None:
@@ -116,7 +127,10 @@ class RecipeStep(QWidget):
         self.seeds.setValue(draft.seeds)
         self.longest.setValue(draft.max_length)
         self.balanced.setChecked(False)
-        self.form.set_values({name: value for name, value in preset().items() if name in SHOWN})
+        self._show_preset(FIELD)
+
+    def _show_preset(self, profile: str) -> None:
+        self.form.set_values({name: value for name, value in preset(profile).items() if name in SHOWN})
 
     def store(self, draft: Draft) -> None:
         """Write what is entered into the draft."""
@@ -134,10 +148,8 @@ class RecipeStep(QWidget):
         """What was chosen, for the bar of steps."""
         return tr("{method}, seeds: {n}", method=tr(METHODS[self.method.currentData()][0]), n=self.seeds.value())
 
-    def _to_preset(self) -> None:
-        self._quiet = True
-        self.reset()
-        self._quiet = False
+    def _to_preset(self, profile: str) -> None:
+        self._show_preset(profile)
         self._edited()
 
     def _edited(self) -> None:
@@ -230,8 +242,9 @@ class RecipeStep(QWidget):
         self.seeds.setToolTip(tr("Every way of training is repeated with so many seeds: intervals come from them."))
         self.longest.setSuffix(" " + tr("tokens"))
         self.balanced.setText(tr("Let rare classes count as much as common ones"))
-        self.preset.setText(tr("Back to the preset"))
-        self.preset.setToolTip(tr("AdamW, 2e-5, batches of 32, 3 epochs: the recipe of Devlin et al. 2019."))
+        for name, (text, tip) in PRESETS.items():
+            self.presets[name].setText(tr(text))
+            self.presets[name].setToolTip(tr(tip))
         self.what.setTitle(tr("What is trained and compared"))
         self.how.setTitle(tr("Recipe"))
         self.costs.setTitle(tr("Estimate"))

@@ -108,6 +108,10 @@ def test_from_a_folder_and_a_table_to_a_matrix_and_a_saved_model(
     assert "[CLS]" in tab.data.batch.toPlainText()
     assert dict(tab.checked.report.label_counts) == {"fruit": 80, "tool": 80}
     tab.go(RECIPE)
+    rates = [field(tab, "learning_rate").read()]
+    tab.recipe.presets[""].click()
+    rates.append(field(tab, "learning_rate").read())
+    assert rates == [2e-5, 1e-4]
     field(tab, "epochs").write(8.0)
     field(tab, "learning_rate").write(0.02)
     field(tab, "batch_size").write(16)
