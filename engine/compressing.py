@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from engine.distilling import TEACHER
 from engine.errors import StudyError
 from engine.families import families
 from engine.i18n import tr
@@ -35,7 +36,8 @@ def compressed_runs(study: StudySpec, expand: Callable[[StudySpec], tuple[RunSpe
     chosen = [
         run
         for run in parents
-        if (not compression.sizes or run.size in compression.sizes)
+        if run.kind != TEACHER
+        and (not compression.sizes or run.size in compression.sizes)
         and (not compression.seeds or run.seed in compression.seeds)
         and compression.variant.items() <= run.variant.items()
     ]

@@ -72,8 +72,8 @@ class Group:
         return statistics.fmean(model.score for model in self.models)
 
     def price(self, name: str) -> float:
-        """Mean over seeds."""
-        return statistics.fmean(model.price[name] for model in self.models)
+        """Median over seeds: while one was timed the machine may have been busy with something else."""
+        return statistics.median(model.price[name] for model in self.models)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -227,7 +227,8 @@ def _parent(
     if row is None or score is None:
         return None
     paid = {name: price[f"parent_{name}"] for name in PRICES}
-    return Measured(row.id, WHOLE, row.n_params_non_embedding, row.seed, score, paid)
+    way = DISTILLED if row.kind == "distil" else WHOLE
+    return Measured(row.id, way, row.n_params_non_embedding, row.seed, score, paid)
 
 
 def _typical(seen: Sequence[Measured]) -> Measured:
@@ -259,7 +260,7 @@ def _change(group: Group) -> dict[str, Any]:
         "change": statistics.fmean(changes),
         "interval": mean_interval(changes),
         **{name: group.price(name) for name in PRICES},
-        **{name: statistics.fmean(model.ratios[name] for model in group.models) for name in RATIOS},
+        **{name: statistics.median(model.ratios[name] for model in group.models) for name in RATIOS},
     }
 
 
