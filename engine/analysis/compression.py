@@ -6,7 +6,7 @@ A comparison of a large compressed model with a small whole one is Welch's over 
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.capabilities import capabilities
@@ -29,6 +29,8 @@ PRICES: Mapping[str, str] = {
 }
 """What a model is paid for in, as an axis calls it."""
 RATIOS = ("smaller", "faster", "faster_batch")
+TIMES = {"latency": "faster", "latency_batch": "faster_batch"}
+"""Prices that are times, and the ratio that was measured in turns."""
 WHOLE, DISTILLED = "", "distil"
 _METHODS = {
     WHOLE: mark("uncompressed"),
@@ -122,14 +124,15 @@ def measured(reader: "Reader", study_id: str, capability: str = "", metric: str 
             way = _way(reader.run_spec(run.id))
             ratios = {name: price[name] for name in RATIOS}
             found.append(Measured(run.id, way, parent.size, run.seed, score, _paid(price), ratios, parent))
+    typical = {run_id: _typical(of) for run_id, of in before.items()}
     alone = {model.run_id for model in found}
-    whole = [_typical(of) for run_id, of in before.items() if run_id not in alone]
+    whole = [model for run_id, model in typical.items() if run_id not in alone]
     if not before:
         raise InputError(
             tr("no compressed model of this study has been measured yet."),
             tr("Compress its runs, or wait for the first of them."),
         )
-    return [*whole, *found]
+    return [*whole, *(_paired(model, typical) for model in found)]
 
 
 def groups(models: Iterable[Measured]) -> list[Group]:
@@ -236,6 +239,18 @@ def _typical(seen: Sequence[Measured]) -> Measured:
     price = {name: statistics.median(model.price[name] for model in seen) for name in PRICES}
     first = seen[0]
     return Measured(first.run_id, first.way, first.size, first.seed, first.score, price)
+
+
+def _paired(model: Measured, typical: Mapping[int, Measured]) -> Measured:
+    """Its times as what they were beside its parent's make of the parent's usual ones.
+
+    Runs are timed at different moments, of which some are busier: only what was timed in turns can be compared.
+    """
+    if model.before is None:
+        return model
+    before = typical[model.before.run_id]
+    times = {name: before.price[name] / model.ratios[ratio] for name, ratio in TIMES.items()}
+    return replace(model, price={**model.price, **times}, before=before)
 
 
 def _way(spec: RunSpec) -> str:
