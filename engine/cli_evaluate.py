@@ -1,6 +1,5 @@
 """The verb ``evaluate``: capabilities measured on what is finished already."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli_shared import Home, Json, print_document
+from engine.cli_shared import Home, Json, home_of, print_document
 from engine.errors import InputError
 from engine.i18n import tr
 
@@ -35,6 +34,8 @@ def evaluate(
 
     options = parse_options(set_ or ())
     folder = Path(target).expanduser()
+    if not folder.is_dir() and not (home_of(home) / "lab.db").is_file():
+        raise InputError(tr("there are no results in {home}.", home=str(home_of(home))))
     with Lab.open(home) as lab, Console(stderr=True).status(tr("Measuring…")) as status:
         if folder.is_dir():
             document = _folder(lab, folder, capability or [], options, text)
@@ -76,13 +77,11 @@ def _folder(
 
 
 def _told(capability: str, scores: Any, known: bool) -> dict[str, Any]:
+    from engine.results import finite
+
     fields = ("metric", "value", "stderr", "n", "chance")
-    rows = [{name: _finite(getattr(score, name)) for name in fields} for score in scores]
+    rows = [{name: finite(getattr(score, name)) for name in fields} for score in scores]
     return {"capability": capability, "known": known, "scores": rows}
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show(document: list[dict[str, Any]], console: Console) -> None:

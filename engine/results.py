@@ -55,11 +55,11 @@ _COLUMNS = (
 def run_document(run: Any, evaluations: Sequence[Any] = ()) -> dict[str, Any]:
     """One run as the verbs print it; ``evaluations`` are those of the final model."""
     document: dict[str, Any] = {"run_id": run.id, "study_id": run.study_id}
-    document |= {name: _finite(getattr(run, name)) for name in _COLUMNS}
+    document |= {name: finite(getattr(run, name)) for name in _COLUMNS}
     document["variant"] = json.loads(run.variant_json or "{}")
     document["facts"] = json.loads(run.facts_json or "{}")
     document["evaluations"] = [
-        {name: _finite(getattr(row, name)) for name in ("capability", "metric", "value", "stderr", "n", "chance")}
+        {name: finite(getattr(row, name)) for name in ("capability", "metric", "value", "stderr", "n", "chance")}
         for row in evaluations
     ]
     return document
@@ -206,6 +206,6 @@ def known_study(reader: "Reader", study_id: str) -> str:
     )
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN; what is not a number is null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

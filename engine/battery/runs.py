@@ -1,6 +1,6 @@
 """The battery on runs of the home: their own held-out data, scores kept beside those of the study."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,11 @@ from engine.files import sha256
 from engine.finished import Finished, finished_run
 from engine.i18n import mark, tr
 from engine.sources import sources
+from engine.sources.base import OnProgress
 from engine.study import DERIVED, convert
 
 if TYPE_CHECKING:
     from engine.store import Store
-
-OnProgress = Callable[[str, float], None]
-"""Called with a step's name in English and a fraction; what it raises ends the work. What was measured is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +33,13 @@ class Measurement:
 
 def runs_of(store: "Store", study_id: str) -> list[int]:
     """The runs of a study that can be measured; raises ``InputError`` where there is none."""
-    rows = store.reader().runs(study_id)
-    found = [row.id for row in rows if row.state == RunState.FINISHED and row.kind not in DERIVED]
+    reader = store.reader()
+    done = [row.id for row in reader.runs(study_id) if row.state == RunState.FINISHED and row.kind not in DERIVED]
+    found = [run for run in done if any(file.kind == "weights" for file in reader.artifacts(run))]
     if not found:
-        raise InputError(tr("no run of {study} is finished.", study=study_id), tr("Let one finish first."))
+        raise InputError(
+            tr("no run of {study} has a finished model here.", study=study_id), tr("Let one finish first.")
+        )
     return found
 
 

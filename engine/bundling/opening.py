@@ -5,7 +5,7 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, TypeVar
@@ -19,10 +19,10 @@ from engine.errors import InputError
 from engine.families import families
 from engine.i18n import mark, tr
 from engine.sources import sources
+from engine.sources.base import OnProgress
 from engine.study import RunSpec, StudySpec, study_id
 
 T = TypeVar("T")
-OnProgress = Callable[[str, float], None]
 MAX_FILES = 100_000
 MAX_BYTES = 256 << 30
 """Of all files, unpacked."""

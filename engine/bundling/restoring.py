@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,13 @@ from engine.bundling.journal import JOURNAL, STAGING, sweep
 from engine.errors import InputError, ResourceError
 from engine.files import require_space, write_text
 from engine.i18n import mark, tr
+from engine.sources.base import OnProgress
 from engine.store import mutations
 from engine.study import spec_hash
 
 if TYPE_CHECKING:
     from engine.bundling.opening import Bundle
     from engine.store import Store
-
-OnProgress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)

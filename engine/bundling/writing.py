@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,14 +22,13 @@ from engine.errors import InputError
 from engine.events import RunState
 from engine.files import replacing, require_space
 from engine.i18n import mark, tr
+from engine.sources.base import OnProgress
 from engine.study import DERIVED, to_toml_table
 from engine.tables import to_toml, write_table
 
 if TYPE_CHECKING:
     from engine.store import ArtifactRow, Reader, RunRow
 
-OnProgress = Callable[[str, float], None]
-"""Called with a step's name in English and a fraction; what it raises ends the work, which leaves nothing behind."""
 Weights = Literal["none", "best", "all"]
 WEIGHTS: tuple[Weights, ...] = ("none", "best", "all")
 MODELS = frozenset({"weights", "best", "compressed"})

@@ -14,11 +14,11 @@ import numpy as np
 from engine.errors import InputError
 from engine.files import replacing, require_space
 from engine.i18n import tr
+from engine.importing.tensorboard import HPARAMS
 
 if TYPE_CHECKING:
     from engine.store import Reader, RunRow
 
-SESSION = "_hparams_/session_start_info"
 _BYTES_PER_POINT = 64
 """Of an event with one scalar, rounded up; only for the check of free disk."""
 
@@ -101,7 +101,7 @@ def _session(run: "RunRow", begun: float) -> Any:
         else:
             info.hparams[name].string_value = str(value)
     plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=data.SerializeToString())
-    return Summary(value=[Summary.Value(tag=SESSION, metadata=SummaryMetadata(plugin_data=plugin))])
+    return Summary(value=[Summary.Value(tag=HPARAMS, metadata=SummaryMetadata(plugin_data=plugin))])
 
 
 def _hparams(run: "RunRow") -> dict[str, Any]:

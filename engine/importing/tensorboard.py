@@ -27,7 +27,8 @@ from engine.study import Scalar
 
 MAX_FILES = 2_000
 MAX_TAGS = 1_000
-_HPARAMS = "_hparams_/session_start_info"
+HPARAMS = "_hparams_/session_start_info"
+"""The tag under which a session tells its hyperparameters."""
 _N_PARAMS = (
     "n_params",
     "num_params",
@@ -152,7 +153,7 @@ def _load(path: Path, hparams: dict[str, Scalar]) -> Iterator[tuple[str, int, fl
         for event in LegacyEventFileLoader(str(path)).Load():
             n_events += 1
             for value in event.summary.value:
-                if value.tag == _HPARAMS:
+                if value.tag == HPARAMS:
                     _read_hparams(value.metadata.plugin_data.content, hparams)
                     continue
                 number = _scalar(value)

@@ -26,6 +26,7 @@ NEED_A_STUDY = {
         "export_results",
         "export_study",
         "evaluate",
+        "compress",
         "show_loss",
         "show_capability",
         "show_emergence",

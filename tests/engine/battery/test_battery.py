@@ -105,6 +105,11 @@ def test_bad_input_is_one_sentence(
     assert words in said and len(said.splitlines()) == 1
 
 
+def test_a_home_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "1", "--home", str(tmp_path / "nowhere")]) == 2
+    assert "no results" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
 def test_data_that_changed_are_refused(home: Path) -> None:
     with Lab.open(home) as lab:
         lab.store.writer.call(
