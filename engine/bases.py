@@ -19,7 +19,7 @@ from engine.families._base_folder import CONFIG
 from engine.finished import finished_run
 from engine.i18n import tr
 from engine.store import Store
-from engine.study import StudySpec
+from engine.study import StudySpec, convert
 
 if TYPE_CHECKING:
     from engine.store import Reader, RunRow
@@ -50,7 +50,7 @@ def settle(study: StudySpec, home: Path) -> StudySpec:
     if "model.base" in vary or not model["base"]:
         return settled
     fields = {name: value for name, value in model.items() if name != "family"}
-    sizes = family.own_sizes(msgspec.convert(fields, family.Spec, strict=True)) or study.ladder.sizes
+    sizes = family.own_sizes(convert(fields, family.Spec, "model")) or study.ladder.sizes
     return msgspec.structs.replace(settled, ladder=msgspec.structs.replace(settled.ladder, sizes=sizes))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ACT = 1
 """Marks the forecast that a study's second act waits for; what a person locks has 0."""
-TOKEN_FIELDS = frozenset({"training.tokens", "training.tokens_per_param", "training.steps"})
+TOKEN_FIELDS = frozenset({"training.tokens", "training.tokens_per_param", "training.steps", "training.epochs"})
 """Varied fields that only change how long a run trains: its runs still lie on one surface L(N, D)."""
 _OVER = (RunState.FINISHED, RunState.CANCELLED)
 _LEFT = (*_OVER, RunState.INTERRUPTED, RunState.FAILED)

@@ -3,7 +3,9 @@
 import pytest
 
 from engine.errors import StudyError
-from engine.expand import expand
+from engine.expand import expand, resolve_training
+from engine.families.base import Counts
+from engine.study import parse_study
 from tests.engine.fakes import tiny_study
 
 
@@ -61,3 +63,22 @@ def test_a_wrong_field_is_named(over: dict[str, object], message: str) -> None:
     with pytest.raises(StudyError) as caught:
         expand(tiny_study(**over))
     assert message in str(caught.value)
+
+
+def test_epochs_count_as_trainer_counts_and_a_given_field_is_varied_no_more() -> None:
+    study = tiny_study(training={"epochs": 3, "batch_size": 32, "context": 8})
+    counts = Counts(1, 1, 1.0, 1.0)
+    assert resolve_training(study.training, counts, n_train_items=1_793).n_steps == 3 * 57
+    with pytest.raises(StudyError, match="does not list its training items"):
+        resolve_training(study.training, counts)
+    with pytest.raises(StudyError, match="exactly one"):
+        tiny_study(training={"epochs": 3, "steps": 20})
+    varied = {"ladder": {"sizes": [2000], "vary": {"training.learning_rate": [0.1, 0.2], "training.steps": [5, 6]}}}
+    table = {"name": "x", "title": "", "model": {"family": "gpt"}, "data": {}, "training": {"steps": 2}, **varied}
+    assert parse_study(table, ["training.learning_rate=0.3"]).ladder.vary == {"training.steps": (5, 6)}
+
+
+def test_a_linear_schedule_fills_the_run_whatever_the_rounding() -> None:
+    linear = {"steps": 168, "warmup_fraction": 0.1, "decay_fraction": 0.9}
+    resolved = resolve_training(tiny_study(training=linear).training, Counts(1, 1, 1.0, 1.0))
+    assert (resolved.warmup_steps, resolved.decay_steps) == (17, 151)

@@ -171,3 +171,10 @@ def test_a_base_of_a_home_that_is_not_there_makes_none(csv: Path, tmp_path: Path
     with pytest.raises(StudyError, match="holds no results"):
         settle(study("run:1", csv), tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_wrong_field_of_the_model_is_named_before_anything_is_read(base: Path, csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"model\.lora_rank"):
+        settle(study(base, csv, lora_rank="eight"), tmp_path)
+    with pytest.raises(StudyError, match=r"model.*colour"):
+        settle(study(base, csv, colour="red"), tmp_path)
