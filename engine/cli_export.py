@@ -39,7 +39,12 @@ def export_figure(
 
     with reading(home) as reader, writing(out):
         known = ",".join(known_study(reader, other) for other in others or ())
-        options = {"capability": capability, "metric": metric, "convention": convention, "others": known}
+        options: dict[str, object] = {
+            "capability": capability,
+            "metric": metric,
+            "convention": convention,
+            "others": known,
+        }
         options |= {"against": against, "run": run}
         figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
         export(figure, out, style=style)
