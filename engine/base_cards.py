@@ -84,7 +84,7 @@ def describe(base: str, home: Path) -> tuple[BaseCard, ...]:
     Raises ``KnownError`` with the sentence why it cannot be used.
     """
     family = families["fine-tuned"]
-    spec = family.Spec(base=folder_of(base, home))  # type: ignore[call-arg]
+    spec = family.Spec(base=folder_of(base, home))
     by_size = {}
     for folder in folders.model_folders(folders.locate(spec.base)):  # type: ignore[attr-defined]
         model = folders.read_base(folder)

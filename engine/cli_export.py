@@ -44,8 +44,9 @@ def export_figure(
             "metric": metric,
             "convention": convention,
             "others": known,
+            "against": against,
+            "run": run,
         }
-        options |= {"against": against, "run": run}
         figure = build(reader, name, known_study(reader, study_id), **{k: v for k, v in options.items() if v})
         export(figure, out, style=style)
     sys.stdout.write(f"{out}\n")

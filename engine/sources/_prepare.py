@@ -105,8 +105,10 @@ class _Staged:
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each document, (n,)."""
-        ends = np.concatenate([np.zeros(1, np.int64), np.frombuffer(self._ends, np.int64)])
-        return ends[1:] - ends[:-1]
+        ends = np.frombuffer(self._ends, np.int64)
+        sizes: NDArray[np.int64] = ends.copy()
+        sizes[1:] -= ends[:-1]
+        return sizes
 
     @property
     def order_keys(self) -> NDArray[np.uint64]:
