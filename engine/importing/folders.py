@@ -13,7 +13,7 @@ from engine.i18n import tr
 
 LONGEST = 4096
 """Positions taken for the context where a folder names none, or an endless one."""
-PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy.pkl")
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 _GENERATING = ("CausalLM", "ConditionalGeneration", "Seq2SeqLM", "LMHeadModel")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from engine.errors import InputError
 from engine.i18n import tr
 from engine.importing import lm_eval, tables, tensorboard
+from engine.importing.folders import PICKLED, refuse_pickle
 from engine.importing.found import (
     MAX_POINTS,
     Format,
@@ -189,6 +190,8 @@ def _recognise_file(path: Path) -> tuple[Format, Files, Documents]:
         document = lm_eval.parse_results(path)
         if document is not None:
             return "lm-eval", [(path, None)], [(path, document)]
+    if path.suffix.lower() in PICKLED:
+        raise refuse_pickle(path)
     if b"\0" in head and head[:4] != b"PAR1" and head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(
             tr("{path} is no table, no results file of lm-evaluation-harness and no event file.", path=path.name),

@@ -173,7 +173,7 @@ def test_what_is_none_of_these_is_one_sentence(tmp_path: Path) -> None:
         archive.writestr("study.toml", "x = 1")
     (tmp_path / "folder").mkdir()
     for name, words in (
-        ("weights.pt", "no table"),
+        ("weights.pt", "may be a pickle"),
         ("picture.csv", "no table"),
         ("bundle.zip", "imported by itself"),
         ("folder", "neither TensorBoard"),
