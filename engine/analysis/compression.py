@@ -354,18 +354,18 @@ def _beside_sentence(price: str, rows: Sequence[Mapping[str, Any]]) -> str:
     best = max(better, key=lambda row: row["gain"])
     return tr(
         "By {price}: in {better} of {n} comparisons a compressed large model beats a whole small one that costs no "
-        "less, in {worse} it is worse. Most plainly {way} of {size:,} parameters ({cost:,.3g}, score {score:.3g}) "
-        "against {small:,} whole ({small_cost:,.3g}, {small_score:.3g}): {change}.",
+        "less, in {worse} it is worse. Most plainly {way} of {size:,} parameters ({cost}, score {score:.3g}) "
+        "against {small:,} whole ({small_cost}, {small_score:.3g}): {change}.",
         price=price,
         better=len(better),
         n=len(rows),
         worse=worse,
         way=way_words(best["way"]),
         size=best["size"],
-        cost=best["price"],
+        cost=_plain(best["price"]),
         score=best["score"],
         small=best["small_size"],
-        small_cost=best["small_price"],
+        small_cost=_plain(best["small_price"]),
         small_score=best["small_score"],
         change=with_interval(best["difference"], best["interval"]),
     )
@@ -375,6 +375,11 @@ def with_interval(value: float, interval: Sequence[float] | None) -> str:
     """``+0.012 [+0.004, +0.020]``; without an interval for one seed."""
     said = f"{value:+.3g}"
     return said if interval is None else f"{said} [{interval[0]:+.3g}, {interval[1]:+.3g}]"
+
+
+def _plain(price: float) -> str:
+    """Bytes as whole numbers, milliseconds to three digits."""
+    return f"{price:,.0f}" if price >= 1_000 else f"{price:.3g}"
 
 
 def _range(values: Sequence[float]) -> str:
