@@ -86,7 +86,7 @@ def macro_scores(metrics: tuple[str, str, str], found: Classified) -> list[Score
         return np.asarray(each[:, occurs].mean(axis=1), np.float64)
 
     values = rates(np.ones((1, len(found))))[0]
-    errors = rates(_resamples(len(found))).std(axis=0, ddof=1)
+    errors = rates(resamples(len(found))).std(axis=0, ddof=1)
     commonest, k = float(found.frequency.max()), int(occurs.sum())
     chances = (commonest / k, 1 / k, 2 * commonest / (1 + commonest) / k)
     return [
@@ -110,10 +110,10 @@ def calibration_score(metric: str, found: Classified, bins: int) -> Score:
         return np.asarray(np.abs(weights @ by_bin).sum(axis=1) / len(found), np.float64)
 
     value = float(error(np.ones((1, len(found))))[0])
-    return Score(metric, value, float(error(_resamples(len(found))).std(ddof=1)), len(found), 0.0)
+    return Score(metric, value, float(error(resamples(len(found))).std(ddof=1)), len(found), 0.0)
 
 
-def _resamples(n: int) -> Floats:
+def resamples(n: int) -> Floats:
     """(``BOOTSTRAPS``, n) how often each item is drawn; the same every time."""
     rng = np.random.default_rng((BOOTSTRAP_SALT, n))
     return rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAPS).astype(np.float64)

@@ -36,6 +36,8 @@ class FineTuned(nn.Module):
         self.model, self.task, self.probe = model, task, probe
         self.compute_dtype = torch.float32
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_state_dict_post_hook(_without_twins)
+        self.register_load_state_dict_pre_hook(_with_twins)
 
     def train(self, mode: bool = True) -> "FineTuned":
         """As ``nn.Module.train``, but that a probed base stays as it is."""
@@ -76,6 +78,25 @@ class Measured:
     n_trainable: int
     flops_per_token: float
     activation_bytes_per_token: float
+
+
+def _twins(model: nn.Module) -> dict[str, str]:
+    """Other name -> first name of every tensor that goes by several, as an output layer tied to the embeddings."""
+    first: dict[int, str] = {}
+    named = [(name, first.setdefault(id(p), name)) for name, p in model.named_parameters(remove_duplicate=False)]
+    return {name: kept for name, kept in named if name != kept}
+
+
+def _without_twins(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """A file of weights holds each tensor once."""
+    for name in _twins(model):
+        state.pop(prefix + name, None)
+
+
+def _with_twins(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name, kept in _twins(model).items():
+        if prefix + kept in state:
+            state.setdefault(prefix + name, state[prefix + kept])
 
 
 def build(shape: Shape, seed: int, *, blank: bool = False) -> FineTuned:
@@ -211,8 +232,9 @@ def _prepared(shape: Shape, task: Task, model: nn.Module) -> FineTuned:
     """With what is not to be trained held fast, adapters put in and the weights of the classes at hand."""
     method, fresh = str(shape["method"]), [name for name in str(shape["fresh"]).split(",") if name]
     if method == "frozen":
+        trained = {*fresh, *task.heads(model)}
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.rpartition(".")[0] in fresh)
+            parameter.requires_grad_(name.rpartition(".")[0] in trained)
     if method == "lora":
         model = _adapted(shape, task, model, fresh)
     weights = json.loads(str(shape["class_weights"])) if shape.get("class_weights") else None
@@ -277,6 +299,7 @@ def _loaded(shape: Shape, task: Task, config: Any) -> nn.Module:
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         why = str(error).strip().partition("\n")[0].rstrip(".")
         raise StudyError(tr("model.base: {path} cannot be read: {why}.", path=str(folder), why=why)) from None
+    task.loaded(model, shape)
     return model
 
 

@@ -35,6 +35,8 @@ class Task(ABC):
     """What peft calls the task: ``SEQ_CLS``."""
     unit: ClassVar[str] = mark("nats per item")
     """What the loss is measured in."""
+    rates: ClassVar["Mapping[str, float]"] = {}
+    """What the rate of the study is multiplied by, of methods for which it is another than for a fresh head."""
     reads_text: ClassVar[bool] = True
     """Whether the base must have a tokenizer."""
 
@@ -45,6 +47,14 @@ class Task(ABC):
     @abstractmethod
     def settings(self, shape: Shape) -> dict[str, Any]:
         """Fields of the configuration of transformers that the head needs: ``id2label``, ``num_labels``."""
+
+    def heads(self, model: "nn.Module") -> tuple[str, ...]:
+        """Modules of a head that the base may have brought itself; trained where the rest of it is held fast."""
+        return ()
+
+    def loaded(self, model: "nn.Module", shape: Shape) -> None:
+        """Called when the base's weights are in ``model``, to begin with for what they do not bring."""
+        return None
 
     @abstractmethod
     def outputs(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> "Tensor":

@@ -22,7 +22,7 @@ Shape = Mapping[str, Scalar]
 """Every dimension of one model, frozen into its RunSpec; what ``build`` needs and nothing else."""
 
 
-Modality = Literal["tokens", "images", "audio", "pairs", "captions", "vectors", "labelled"]
+Modality = Literal["tokens", "images", "audio", "pairs", "captions", "vectors", "labelled", "instructions"]
 MODALITIES: Mapping[Modality, str] = {
     "tokens": mark("tokens"),
     "images": mark("images"),
@@ -31,6 +31,7 @@ MODALITIES: Mapping[Modality, str] = {
     "captions": mark("images with captions"),
     "vectors": mark("vectors"),
     "labelled": mark("labelled texts"),
+    "instructions": mark("prompts and responses"),
 }
 """What each is called."""
 

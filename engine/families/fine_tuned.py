@@ -41,7 +41,7 @@ class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
     ] = ""
     task: Annotated[
         str,
-        msgspec.Meta(title=mark("Task"), description=mark("What it is to learn: text-classification and others.")),
+        msgspec.Meta(title=mark("Task"), description=mark("What it is to learn: text-classification or causal.")),
     ] = "text-classification"
     method: Annotated[
         Literal["full", "frozen", "lora", "scratch"],
@@ -99,7 +99,7 @@ class FineTuned(Family):
     version = 1
     title = mark("Fine-tuned: a model that is there already")
     Spec = FineTunedSpec
-    modalities = frozenset({"labelled"})
+    modalities = frozenset(task_of(task).modality for task in task_names())
     kind = "finetune"
     learns_classes = True
 
@@ -139,7 +139,7 @@ class FineTuned(Family):
             "architecture": str(config["model_type"]),
             "task": spec.task,
             "method": spec.method,
-            "rate": spec.rate_factor or RATES[spec.method],
+            "rate": spec.rate_factor or {**RATES, **task.rates}[spec.method],
             "d_model": _dimension(config, "hidden_size", "d_model", "n_embd", "dim"),
             "n_layers": _dimension(config, "num_hidden_layers", "n_layer", "n_layers", "num_layers"),
             "vocab_size": _dimension(config, "vocab_size"),

@@ -3,7 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.i18n import tr
 from engine.sources import _docstrings, _minhash, _readers, _saved_datasets
 from engine.sources._spec import Skipped
+from engine.sources._table_fields import SplitTable
 from engine.sources.text_folder import list_files
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def listing(spec: "LabelledTableSpec") -> list[tuple[str, int, int]]:
+def listing(spec: SplitTable) -> list[tuple[str, int, int]]:
     """(name, bytes, time of change) of every file that the table is read from, to know it again."""
     if not spec.path:
         return [(name, status.size, status.modified) for name, status in _docstrings.files()]
@@ -102,22 +103,34 @@ def read_table(spec: "LabelledTableSpec") -> Table:
 @lru_cache(maxsize=2)
 def _read_table(spec: "LabelledTableSpec", files: tuple[tuple[str, int, int], ...]) -> Table:
     skipped = Skipped()
-    rows, copies, contradictions = _without_copies(_all_rows(spec, skipped))
+    rows, copies, contradictions = without_copies(_all_rows(spec, skipped))
     names = _names(rows, spec)
     numbers = {name: number for number, name in enumerate(names)}
     labels = np.asarray([numbers[row.label] for row in rows], np.int64)
+    table = split_table(spec, rows, labels, copies, skipped)
+    _check_taught(names, labels, table.parts)
+    notes = _notes(names, labels, table.parts, contradictions)
+    return replace(table, names=names, notes=(*notes, *table.notes))
+
+
+def split_table(
+    spec: SplitTable, rows: Sequence[Row], labels: Ints, copies: int, skipped: Skipped, joined: Ints | None = None
+) -> Table:
+    """Rows (without copies) of classes ``labels`` and the part of each; pairs ``joined`` (m, 2) go together as well."""
     signatures = np.stack([_minhash.signature("\n".join(row.texts).encode()) for row in rows])
-    groups = _minhash.groups(len(rows), _minhash.near_pairs(signatures))
-    alike = len(rows) - int(groups.max(initial=-1)) - 1
-    given = np.asarray([row.part for row in rows], np.int64)
-    parts = _split(spec, labels, groups, given)
-    _check_parts(parts, labels, names)
+    near = _minhash.near_pairs(signatures)
+    alike = len(rows) - int(_minhash.groups(len(rows), near).max(initial=-1)) - 1
+    groups = _minhash.groups(len(rows), near if joined is None else np.concatenate([near, joined]))
+    parts = _split(spec, labels, groups, np.asarray([row.part for row in rows], np.int64))
+    _check_parts(parts)
     leaked = sum(len(_minhash.leaked(signatures, parts == part, parts == 0)) for part in (1, 2))
-    notes = _notes(names, labels, parts, contradictions, leaked)
-    return Table(tuple(rows), names, labels, parts, copies, alike, leaked, skipped, notes)
+    notes: tuple[str, ...] = ()
+    if leaked:
+        notes = (tr("{n} held-out rows resemble a training row: results on them flatter the model.", n=leaked),)
+    return Table(tuple(rows), (), labels, parts, copies, alike, leaked, skipped, notes)
 
 
-def files(spec: "LabelledTableSpec") -> list[tuple[str, Path]]:
+def files(spec: SplitTable) -> list[tuple[str, Path]]:
     """(name, path) of every file of the table; raises ``InputError`` where there is none."""
     root = Path(spec.path).expanduser()
     if _saved_datasets.is_saved(root):
@@ -138,7 +151,7 @@ def _rows(spec: "LabelledTableSpec", skipped: Skipped) -> Iterator[Row]:
     texts = tuple(column for column in (spec.text, spec.text_pair) if column)
     columns = (*texts, spec.label, *((spec.split,) if spec.split else ()))
     for name, path in files(spec):
-        for where, values, part in _values(spec, name, path, columns, on_bad, skipped):
+        for where, values, part in file_rows(spec, name, path, columns, on_bad, skipped, spec.label):
             given = [_readers.as_text(value, where, c, on_bad) for value, c in zip(values, texts, strict=False)]
             if any(text is None for text in given):
                 continue
@@ -152,26 +165,34 @@ def _rows(spec: "LabelledTableSpec", skipped: Skipped) -> Iterator[Row]:
                 on_bad(where, tr("has no label (column {column!r})", column=spec.label))
                 continue
             if spec.split:
-                part = SPLIT_WORDS.get(str(values[-1]).strip().lower(), -1)
+                part = part_of(values[-1], where, on_bad)
                 if part < 0:
-                    on_bad(where, tr("{word!r} is no split: train, validation or test", word=str(values[-1])))
                     continue
             yield Row(where, read, label, part)
 
 
-def _values(
-    spec: "LabelledTableSpec",
+def part_of(word: object, where: str, on_bad: _readers.OnBad) -> int:
+    """Index of ``PARTS`` that a split column says; -1, and ``on_bad`` is told, where it is none."""
+    part = SPLIT_WORDS.get(str(word).strip().lower(), -1)
+    if part < 0:
+        on_bad(where, tr("{word!r} is no split: train, validation or test", word=str(word)))
+    return part
+
+
+def file_rows(
+    spec: SplitTable,
     name: str,
     path: Path,
     columns: Sequence[str],
     on_bad: _readers.OnBad,
     skipped: Skipped,
+    label: str = "",
 ) -> Iterator[tuple[str, tuple[Any, ...], int]]:
-    """(where, values, part or -1) of each row of one file."""
+    """(where, values, part or -1) of each row of one file; numbers in the column ``label`` may stand for names."""
     try:
         if path.suffix == _saved_datasets.ENDING:
             part = SPLIT_WORDS.get(path.parent.name.lower(), -1) if not spec.split else -1
-            yield from ((w, v, part) for w, v in _saved_datasets.rows(path, name, columns, spec.label, on_bad))
+            yield from ((w, v, part) for w, v in _saved_datasets.rows(path, name, columns, label, on_bad))
             return
         text = path.suffix.lower() in (".csv", ".tsv")
         encoding = _readers.encoding_of(path, spec.encoding) if text else "utf-8"
@@ -182,7 +203,7 @@ def _values(
         on_bad(name, tr("cannot be read ({why})", why=error.strerror or str(error)))
 
 
-def _without_copies(rows: list[Row]) -> tuple[list[Row], int, int]:
+def without_copies(rows: Sequence[Row]) -> tuple[list[Row], int, int]:
     """Rows that differ, how many copies were dropped, and how many texts have several labels."""
     kept: dict[tuple[tuple[str, ...], str], Row] = {}
     for row in rows:
@@ -211,12 +232,12 @@ def _names(rows: list[Row], spec: "LabelledTableSpec") -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _wanted(n: int, spec: "LabelledTableSpec") -> tuple[int, int]:
+def _wanted(n: int, spec: SplitTable) -> tuple[int, int]:
     """Rows of one class, of ``n``, that go to validation and to test."""
     return round(spec.validation_fraction * n), round(spec.test_fraction * n)
 
 
-def _split(spec: "LabelledTableSpec", labels: Ints, groups: Ints, given: Ints) -> Ints:
+def _split(spec: SplitTable, labels: Ints, groups: Ints, given: Ints) -> Ints:
     """The part of every row: as the table says, and what it leaves out taken from training, by class and by group.
 
     A group of near-duplicates goes where its first row goes. A group that is larger than what is wanted trains.
@@ -246,13 +267,16 @@ def _shared(groups: Ints) -> Ints:
     return np.flatnonzero(np.bincount(groups) > 1)
 
 
-def _check_parts(parts: Ints, labels: Ints, names: tuple[str, ...]) -> None:
+def _check_parts(parts: Ints) -> None:
     for part, name in enumerate(PARTS):
         if not (parts == part).any():
             raise InputError(
                 tr("data: no row is left for {part}.", part=name),
                 tr("Give more rows, or larger data.validation_fraction and data.test_fraction."),
             )
+
+
+def _check_taught(names: tuple[str, ...], labels: Ints, parts: Ints) -> None:
     untaught = sorted(set(range(len(names))) - set(labels[parts == 0].tolist()))
     if untaught:
         raise InputError(
@@ -261,7 +285,7 @@ def _check_parts(parts: Ints, labels: Ints, names: tuple[str, ...]) -> None:
         )
 
 
-def _notes(names: tuple[str, ...], labels: Ints, parts: Ints, contradictions: int, leaked: int) -> tuple[str, ...]:
+def _notes(names: tuple[str, ...], labels: Ints, parts: Ints, contradictions: int) -> tuple[str, ...]:
     notes = []
     untested = sorted(set(range(len(names))) - set(labels[parts == 2].tolist()))
     if untested:
@@ -274,6 +298,4 @@ def _notes(names: tuple[str, ...], labels: Ints, parts: Ints, contradictions: in
         )
     if contradictions:
         notes.append(tr("{n} texts stand there with several labels.", n=contradictions))
-    if leaked:
-        notes.append(tr("{n} held-out rows resemble a training row: results on them flatter the model.", n=leaked))
     return tuple(notes)

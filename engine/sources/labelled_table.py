@@ -1,7 +1,7 @@
 """Texts and the class each is of, to fine-tune with: the user's table, or documentation strings on this machine."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -10,6 +10,18 @@ from engine.i18n import mark
 from engine.sources import _label_columns, _label_table, _labelled_items, sources
 from engine.sources._cache import cached, entry_key
 from engine.sources._labelled_items import LabelledItems
+from engine.sources._table_fields import (
+    Encoding,
+    Header,
+    LongestText,
+    SkipBad,
+    SplitColumn,
+    SplitSeed,
+    TestShare,
+    TokenizerFolder,
+    ValidationShare,
+)
+from engine.sources._token_rows import tokenizer_digest
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
@@ -45,58 +57,14 @@ class LabelledTableSpec(TableSpec, frozen=True, kw_only=True):
             description=mark("Of tables in which the class is that of two texts together"),
         ),
     ] = ""
-    split: Annotated[
-        str,
-        msgspec.Meta(
-            title=mark("Split column"),
-            description=mark("Says train, validation or test for each row; without one the rows are split here"),
-        ),
-    ] = ""
-    header: Annotated[
-        bool,
-        msgspec.Meta(
-            title=mark("Header"), description=mark("Whether the first row of .csv and .tsv holds names, not a text")
-        ),
-    ] = True
-    encoding: Annotated[
-        Literal["utf-8", "gb18030", "big5", "shift_jis", "cp1252"],
-        msgspec.Meta(
-            title=mark("Encoding"),
-            description=mark("Of files that are not UTF-8 and have no byte order mark; UTF-8 stops at them"),
-        ),
-    ] = "utf-8"
-    skip_bad: Annotated[
-        bool,
-        msgspec.Meta(
-            title=mark("Skip bad data"),
-            description=mark("Leave out files and rows that cannot be read and list them, instead of stopping"),
-        ),
-    ] = False
-    validation_fraction: Annotated[
-        float,
-        msgspec.Meta(
-            title=mark("Validation share"),
-            description=mark("Share of the rows of each class that early stopping and the best model go by"),
-            gt=0,
-            le=0.4,
-        ),
-    ] = 0.1
-    test_fraction: Annotated[
-        float,
-        msgspec.Meta(
-            title=mark("Test share"),
-            description=mark("Share of the rows of each class that results are measured on, and nothing else"),
-            gt=0,
-            le=0.5,
-        ),
-    ] = 0.2
-    split_seed: Annotated[
-        int, msgspec.Meta(title=mark("Split seed"), description=mark("Another seed is another split"), ge=0)
-    ] = 0
-    max_length: Annotated[
-        int,
-        msgspec.Meta(title=mark("Longest text"), description=mark("Tokens that a text is cut to"), ge=4, le=131_072),
-    ] = 128
+    split: SplitColumn = ""
+    header: Header = True
+    encoding: Encoding = "utf-8"
+    skip_bad: SkipBad = False
+    validation_fraction: ValidationShare = 0.1
+    test_fraction: TestShare = 0.2
+    split_seed: SplitSeed = 0
+    max_length: LongestText = 128
     rows: Annotated[
         int,
         msgspec.Meta(
@@ -106,12 +74,7 @@ class LabelledTableSpec(TableSpec, frozen=True, kw_only=True):
             le=8_000,
         ),
     ] = 2_560
-    tokenizer: Annotated[
-        str,
-        msgspec.Meta(
-            title=mark("Tokenizer"), description=mark("Folder of a tokenizer; by default it is that of the base")
-        ),
-    ] = ""
+    tokenizer: TokenizerFolder = ""
 
 
 @sources.register("labelled-table")
@@ -140,7 +103,7 @@ class LabelledTable(Source):
         """Read, drop copies, split and tokenise; see ``Source.prepare``."""
         listing = _label_table.listing(spec)
         settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
-        tokenizer = _labelled_items.tokenizer_digest(spec.tokenizer)
+        tokenizer = tokenizer_digest(spec.tokenizer)
         key = entry_key([self.name, self.version, _label_table.PIPELINE_VERSION, settings, tokenizer], listing)
         return cached(
             cache,

@@ -1,9 +1,12 @@
 """Model folders of a few thousand parameters, and labelled tables that they can learn."""
 
 import csv
+import json
 import random
 from pathlib import Path
 from typing import Any
+
+from msgspec import to_builtins
 
 from engine.study import StudySpec, parse_study
 
@@ -79,3 +82,53 @@ def study(base: Path | str, data: Path, **model: Any) -> StudySpec:
             "execution": {"threads": 1, "device": "cpu", "precision": "float32", "executor": "thread"},
         }
     )  # fmt: skip
+
+
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+def causal_folder(folder: Path, architecture: str = "gpt2", chat: str = "", **over: Any) -> Path:
+    """A causal model of one layer of width 16 and its tokenizer, which knows the words of the tables."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<unk>", "<end>", "<user>", "<assistant>"]
+    words = [*special, *(word for group in WORDS.values() for word in group), "and", "the", *WORDS, "\n"]
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated")]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", eos_token="<end>", additional_special_tokens=special[2:]
+    )
+    tokenizer.chat_template = chat or None
+    tokenizer.save_pretrained(folder)
+    width = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    settings: dict[str, Any] = {"vocab_size": len(words), "bos_token_id": 1, "eos_token_id": 1}
+    settings |= {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64} if architecture == "gpt2" else width
+    if architecture != "gpt2":
+        settings |= {"num_key_value_heads": 1, "max_position_embeddings": 64}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = CONFIG_MAPPING[architecture](**settings | over)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def prompts(file: Path, n: int = 90) -> Path:
+    """A .jsonl of words of a group, to be answered with the group's name."""
+    lines = (json.dumps({"prompt": text, "response": label}) + "\n" for text, label in rows(n))
+    file.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def causal_study(base: Path | str, data: Path, **model: Any) -> StudySpec:
+    """An instruction tuning of four epochs."""
+    table: dict[str, Any] = to_builtins(study(base, data, **{"task": "causal", **model}))
+    table["data"] = {"source": "instruction-table", "path": str(data), "max_length": 24}
+    table["capabilities"] = [{"name": "responses"}]
+    return parse_study(table)

@@ -16,7 +16,7 @@ from engine.lab import Lab
 from engine.study import RunSpec, StudySpec, load_study, parse_study
 from engine.task import Task
 from engine.training.run import run_one
-from tests.engine.small_bases import bert_folder, rows, study, table
+from tests.engine.small_bases import bert_folder, causal_folder, causal_study, prompts, rows, study, table
 from tests.engine.training import toy
 
 
@@ -192,3 +192,17 @@ def test_the_built_in_study_probes_a_real_encoder_on_real_text(tmp_path: Path) -
     assert len(losses) >= 6 and losses[max(losses)] < losses[min(losses)]
     found = read_predictions(tmp_path / "run" / "run" / "predictions.json")
     assert list(found.classes) == json.loads(str(spec.shape["labels"])) and len(found.labels) == 32
+
+
+@pytest.mark.parametrize("method", ["full", "frozen", "lora", "scratch"])
+def test_responses_are_learnt_and_told_beside_what_the_untouched_base_makes_of_them(
+    tmp_path: Path, method: str
+) -> None:
+    asked = causal_study(causal_folder(tmp_path / "base"), prompts(tmp_path / "groups.jsonl"), method=method)
+    spec = expand(asked)[0]
+    told = {e.metric: e for e in trained(spec, tmp_path / "runs").of(Evaluation) if e.capability == "responses"}
+    assert set(told) == {"loss", "perplexity", "exact_match", "base_loss", "base_exact_match", "gain"}
+    assert told["gain"].value == pytest.approx(told["base_loss"].value - told["loss"].value)
+    gain = told["gain"]
+    assert gain.stderr is not None and gain.value > max(0.05, 3 * gain.stderr) and told["loss"].n == 18
+    assert told["base_loss"].value == pytest.approx(3.5, abs=0.3)  # about the logarithm of 34 words
