@@ -1,7 +1,7 @@
 """Giving the responses that were held out: how likely they are, and how often they come word for word."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -133,12 +133,12 @@ def _untouched(model: "ModelUnderTest", data: "InstructionItems") -> Answered | 
     """The same rows by the base as it came; None where it is gone."""
     assert model.family is not None
     try:
-        base = model.family.build({**model.shape, "method": "full", "fresh": ""}, model.seed)
+        base: Any = model.family.build({**model.shape, "method": "full", "fresh": ""}, model.seed)
     except StudyError:
         return None
-    base = base.to(model.device).eval()
-    outputs: Callable[[Mapping[str, Tensor]], Tensor] = base.outputs  # type: ignore[assignment]
-    return answered(outputs, model, data)
+    tuned: Any = model.module
+    base.configure(compute_dtype=tuned.compute_dtype)
+    return answered(base.to(model.device).eval().outputs, model, data)
 
 
 def _responses(data: "InstructionItems") -> "list[NDArray[np.int32]]":

@@ -36,8 +36,8 @@ class FineTuned(nn.Module):
         self.model, self.task, self.probe = model, task, probe
         self.compute_dtype = torch.float32
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.register_state_dict_post_hook(_without_twins)
-        self.register_load_state_dict_pre_hook(_with_twins)
+        self.register_state_dict_post_hook(_without_twins)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_twins)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> "FineTuned":
         """As ``nn.Module.train``, but that a probed base stays as it is."""
