@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from engine.capabilities import capabilities
-from engine.capabilities.responses import Answered, score
+from engine.capabilities.responses import Answered, answered, score
 from engine.errors import StudyError
 from engine.expand import expand
 from engine.families import families
+from engine.sources._instruction_items import InstructionItems
 from engine.study import RunSpec
+from engine.training.evaluate import under_test
 from tests.engine.small_bases import bert_folder, causal_folder, causal_study, prompts
 
 FAMILY = families["fine-tuned"]
@@ -119,3 +121,18 @@ def test_scores_are_paired_and_the_greedy_answer_is_what_is_likeliest_everywhere
     assert scores["exact_match"].value == scores["exact_match"].chance == pytest.approx(2 / 3)
     assert (scores["gain"].value, scores["gain"].stderr) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
     assert {m.name for m in capabilities["responses"].metrics} == set(scores)
+
+
+def test_an_exact_match_is_what_greedy_generation_gives(base: Path, data: Path, tmp_path: Path) -> None:
+    model = FAMILY.build(the_run(base, data).shape, 0).eval()
+    prompt = torch.tensor([[4, 5, 6]])
+    whole = model.model.generate(prompt, max_new_tokens=4, do_sample=False, eos_token_id=None, pad_token_id=0)[0]
+    other = whole.clone()
+    other[-2] = (other[-2] + 1) % 30
+    tokens = torch.cat([whole, other]).numpy().astype(np.int32)
+    ends, starts, parts = np.asarray([7, 14]), np.asarray([3, 3]), np.asarray([2, 2])
+    report: Any = None
+    items = InstructionItems(tmp_path, "", report, 0, tokens, ends, starts, parts)
+    with torch.no_grad():
+        found = answered(model.outputs, under_test(model, the_run(base, data), torch.device("cpu")), items)
+    assert found.exact.tolist() == [1, 0] and found.nll[0] < found.nll[1]
