@@ -69,6 +69,7 @@ class RecipeStep(QWidget):
         self.reset()
         self.speak()
         self._quiet = False
+        self.title.setPlaceholderText(suggested_title(self._draft))
 
     def _make_widgets(self) -> None:
         self.title, self.method, self.about = QLineEdit(), QComboBox(), text_label("caption", wrap=True)

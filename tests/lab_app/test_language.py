@@ -46,6 +46,14 @@ def full(desk: Desk) -> Desk:
     for number in range(len(desk.train.steps)):
         desk.train.list.setCurrentRow(number)
         desk.settle()
+    models = desk.page("models")
+    for name in models.by_name:
+        models.show_tab(name)
+        desk.settle()
+    fine_tune = models.show_tab("fine-tune")
+    for number in range(fine_tune.stack.count()):
+        fine_tune.go(number)
+        desk.settle()
     return desk
 
 
