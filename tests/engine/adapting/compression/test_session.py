@@ -113,8 +113,9 @@ def test_stopped_and_resumed_is_as_never_stopped(
 
 
 def test_what_is_cut_stays_cut_through_the_fine_tuning(compress: Compress, tmp_path: Path, folder: Path) -> None:
-    assert compress("none", toy.Recorder(), method="prune-unstructured", fine_tune=0).state is RunState.FINISHED
-    assert compress("tuned", toy.Recorder(), method="prune-unstructured", fine_tune=1.0).state is RunState.FINISHED
+    at_once = {"method": "prune-unstructured", "schedule": "one-shot"}
+    assert compress("none", toy.Recorder(), fine_tune=0, **at_once).state is RunState.FINISHED
+    assert compress("tuned", toy.Recorder(), fine_tune=1.0, **at_once).state is RunState.FINISHED
     spec = runs(method="prune-unstructured")[1]
     none, tuned = (
         load_compressed(build_for(families[spec.family], spec), tmp_path / name / COMPRESSED)
@@ -133,7 +134,7 @@ def test_a_gradual_pruning_cuts_ever_more_and_all_of_it_by_half_time() -> None:
     due = {step: amount for step, amount in enumerate(cuts) if amount is not None}
     assert list(due) == list(range(0, 101, 10))
     assert sorted(due.values()) == list(due.values()) and due[0] == 0 and due[100] == pytest.approx(0.8)
-    once = CompressionMethod(method="prune-unstructured", amount=0.8)
+    once = CompressionMethod(method="prune-unstructured", amount=0.8, schedule="one-shot")
     assert [amount_at(once, step, 200) for step in (0, 1)] == [0.8, None]
 
 
@@ -141,7 +142,7 @@ def test_silenced_units_stay_silent(folder: Path) -> None:
     parent, child = runs(method="prune-structured")
     family = families[parent.family]
     model = build_for(family, parent)
-    method = CompressionMethod(method="prune-structured")
+    method = CompressionMethod(method="prune-structured", schedule="one-shot")
     groups = family.param_groups(model, parent.shape, "mup", 8)
     optimizer = PruningOptimizer(model, groups, child.training, method)
     optimizer.cut_if_due()

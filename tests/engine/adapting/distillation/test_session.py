@@ -123,7 +123,7 @@ def test_the_losses_are_those_of_the_formula() -> None:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_what_is_asked_and_answered_is_the_familys_loss(kind: str) -> None:
+def test_what_is_asked_and_answered_is_the_loss_of_the_family(kind: str) -> None:
     spec = runs_of(kind)[0]
     family = families[spec.family]
     model = build_for(family, spec)
