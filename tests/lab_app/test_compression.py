@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QDialog, QLabel
 from engine.study import CompressionMethod
 from lab_app.dialogs.compress import METHODS, CompressDialog
 from tests.engine.adapting.compression.stored import SEEDS, SIZES, store_results, study
-from tests.lab_app.desk import Desk
+from tests.lab_app.desk import Desk, flush_deletions
 
 
 def shown(desk: Desk, **over: object) -> str:
@@ -18,8 +18,10 @@ def shown(desk: Desk, **over: object) -> str:
 
 
 def said(desk: Desk) -> list[str]:
-    page = desk.page("models").show_tab("compression")
-    return [label.text() for label in page.split.findChildren(QLabel) if not label.isHidden()]
+    desk.settle()
+    flush_deletions()
+    tab = desk.page("models").by_name["compression"]
+    return [label.text() for label in tab.split.findChildren(QLabel) if not label.isHidden()]
 
 
 def test_without_a_study_it_says_what_to_do(desk: Desk) -> None:

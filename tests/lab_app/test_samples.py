@@ -6,11 +6,12 @@ from PySide6.QtWidgets import QLabel
 
 from engine.events import Sample
 from lab_app.widgets.media import Picture
-from tests.lab_app.desk import Desk
+from tests.lab_app.desk import Desk, flush_deletions
 from tests.lab_app.fakes import small_study
 
 
 def said(desk: Desk) -> list[str]:
+    flush_deletions()  # what was shown before may still be a child
     return [label.text() for label in desk.page("samples").area.findChildren(QLabel) if not label.isHidden()]
 
 
