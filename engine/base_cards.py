@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from engine import base_folder as folders
 from engine.bases import RUN, STUDY, folder_of
-from engine.families import _base_folder as folders
 from engine.families import families
 from engine.families.base import DataShape
+from engine.model_folders import CONFIG
 
 if TYPE_CHECKING:
     from engine.store import Reader, RunRow
@@ -53,7 +54,7 @@ def choices(reader: "Reader") -> list[Choice]:
     found = [Choice(f"{folders.PACKAGE}{name}", "package", name) for name in packages()]
     for study in reader.studies():
         by_size: dict[int, RunRow] = {}
-        for run in reader.runs(study.id):
+        for run in reader.ladder(study.id):
             if run.state == "finished" and _reads_text(run):
                 by_size.setdefault(run.size, run)
         runs = [by_size[size] for size in sorted(by_size)]
@@ -70,7 +71,7 @@ def packages() -> list[str]:
     names: dict[str, None] = {}
     roots = {*site.getsitepackages(), *(path for path in sys.path if path.endswith("site-packages"))}
     for root in sorted(roots):
-        for pattern in (f"*/{folders.CONFIG}", f"*/*/{folders.CONFIG}"):
+        for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}"):
             for config in sorted(Path(root).glob(pattern)):
                 name = config.relative_to(root).parts[0]
                 if name.isidentifier() and _is_model(config):

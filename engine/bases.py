@@ -15,9 +15,9 @@ import msgspec
 
 from engine.errors import InputError, ResourceError, StudyError
 from engine.expand import model_family
-from engine.families._base_folder import CONFIG
 from engine.finished import finished_run
 from engine.i18n import tr
+from engine.model_folders import CONFIG
 from engine.store import Store
 from engine.study import StudySpec, convert
 
@@ -89,7 +89,7 @@ def _of_home(base: str, home: Path) -> Path:
 def _ladder(reader: "Reader", home: Path, identity: str) -> Path:
     """Of a study's first variant, and of it the first seed that is finished."""
     by_size: dict[int, RunRow] = {}
-    for row in reader.runs(identity):
+    for row in reader.ladder(identity):
         if row.state == "finished":
             by_size.setdefault(row.size, row)
     if not by_size:

@@ -77,8 +77,8 @@ def expand(study: StudySpec) -> tuple[RunSpec, ...]:
 
 def _with(study: StudySpec, fields: dict[str, Scalar]) -> StudySpec:
     """The study with fields of its model, data or training changed; raises ``StudyError`` for any other."""
-    for _ in _combinations({field: (value,) for field, value in fields.items()}):
-        pass
+    for field in fields:
+        _check_variable(field)
     return _vary(study, fields)
 
 
@@ -148,13 +148,17 @@ def _check_capability(use: CapabilityUse, field: str) -> None:
     convert(use.options, capability.Spec, f"{field}.options")
 
 
+def _check_variable(field: str) -> None:
+    if field.partition(".")[0] not in VARIABLE_TABLES or "." not in field:
+        raise StudyError(
+            tr("ladder.vary: {field!r} cannot be varied.", field=field),
+            tr("Name a field of model, data or training, such as training.learning_rate."),
+        )
+
+
 def _combinations(vary: dict[str, tuple[Scalar, ...]]) -> Iterator[dict[str, Scalar]]:
     for field, values in vary.items():
-        if field.partition(".")[0] not in VARIABLE_TABLES or "." not in field:
-            raise StudyError(
-                tr("ladder.vary: {field!r} cannot be varied.", field=field),
-                tr("Name a field of model, data or training, such as training.learning_rate."),
-            )
+        _check_variable(field)
         if not values:
             raise StudyError(tr("ladder.vary.{field}: give at least one value.", field=field))
     for values in itertools.product(*vary.values()):

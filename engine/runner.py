@@ -20,6 +20,7 @@ from engine.events import Command, Event, Facts, RunState, StateChanged
 from engine.expand import expand
 from engine.grouping import outcomes, partners
 from engine.i18n import tr
+from engine.kinds import run_one_of
 from engine.livefeed import LiveFeed
 from engine.machine import Machine
 from engine.parents import Parents
@@ -467,7 +468,7 @@ class Runner:
         return None
 
     def _execute(self, task: Task, control: RunControl) -> Outcome:
-        run_one = self._run_one or _run_one_of(task.spec.kind)
+        run_one = self._run_one or run_one_of(task.spec.kind)
         name = task.spec.execution.executor
         with self._changed:
             idle = self._idle.setdefault(name, [])
@@ -484,22 +485,3 @@ class Runner:
         with self._changed:
             self._idle[name].append(executor)
         return outcome
-
-
-def _run_one_of(kind: str) -> RunOne:
-    """What does the runs of a kind; the trainer loads torch when something trains, not before."""
-    if kind == "simulate":
-        from engine.simulating.run import run_one as simulate
-
-        return simulate
-    if kind == "compress":
-        from engine.adapting.compression.run import run_one as compress
-
-        return compress
-    if kind == "distil":
-        from engine.adapting.distillation.run import run_one as distil
-
-        return distil
-    from engine.training.run import run_one as train
-
-    return train

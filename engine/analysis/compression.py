@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.capabilities import capabilities
+from engine.analysis.gains import LEVEL, difference, mean_of, with_interval
+from engine.capabilities import higher_is_better
 from engine.errors import InputError
 from engine.events import RunState
 from engine.i18n import mark, tr
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from engine.store import Reader, RunRow
 
 COST = "cost"
-LEVEL = 0.95
 Price = Literal["bytes", "memory", "latency", "latency_batch"]
 PRICES: Mapping[str, str] = {
     "bytes": mark("Size of the file (bytes)"),
@@ -41,7 +41,6 @@ _METHODS = {
     "int8-weights": mark("8-bit weights"),
     "int4-weights": mark("4-bit weights"),
 }
-_LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,8 @@ class Group:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the mean score over seeds; None for one seed."""
-        return mean_interval([model.score for model in self.models])
+        """Of the mean score over seeds; None where they do not tell."""
+        return mean_of([model.score for model in self.models]).interval
 
 
 def way_words(way: str) -> str:
@@ -95,20 +94,18 @@ def way_words(way: str) -> str:
     return ", ".join([tr(said, percent=percent), *rest])
 
 
-def measured(reader: "Reader", study_id: str, capability: str = "", metric: str = "") -> list[Measured]:
-    """Whole, compressed and distilled models of a study with their score and price; the headline where none is named.
+def measured(reader: "Reader", study_id: str, capability: str, metric: str) -> list[Measured]:
+    """Whole, compressed and distilled models of a study with their score and price.
 
     Raises:
         InputError: no model of the study was compressed and measured yet.
     """
-    headline = reader.study_spec(study_id).headline
-    wanted = (capability or headline.capability, metric or headline.metric)
     found: list[Measured] = []
-    scores: dict[str, dict[int, float]] = {}
+    scores = _Scores(reader, capability, metric)
     costs = _costs(reader, study_id)
     before: dict[int, list[Measured]] = defaultdict(list)
     for run in reader.runs(study_id):
-        score = _score(reader, run, wanted, scores)
+        score = scores.of(run)
         price = costs.get(run.id, {})
         if run.state != RunState.FINISHED or score is None or not PRICES.keys() <= price.keys():
             continue
@@ -118,7 +115,7 @@ def measured(reader: "Reader", study_id: str, capability: str = "", metric: str 
             way = DISTILLED if run.kind == "distil" else WHOLE
             found.append(Measured(run.id, way, run.n_params_non_embedding, run.seed, score, _paid(price)))
             continue
-        parent = _parent(reader, run, wanted, scores, price)
+        parent = _parent(reader, run, scores, price)
         if parent is not None:
             before[parent.run_id].append(parent)
             way = _way(reader.run_spec(run.id))
@@ -145,17 +142,12 @@ def groups(models: Iterable[Measured]) -> list[Group]:
     return [Group(way, size, tuple(by[way, size])) for way, size in ordered]
 
 
-def higher_is_better(capability: str, metric: str) -> bool:
-    """Which way is up; what is not known falls, as losses do."""
-    known = capabilities[capability].metrics if capability in capabilities else ()
-    return next((m.higher_is_better for m in known if m.name == metric), False)
+def judge(models: Iterable[Measured], capability: str, metric: str) -> dict[str, Any]:
+    """The whole answer as one document: ``ways``, ``beside`` (large against small, per price) and ``words``.
 
-
-def judge(reader: "Reader", study_id: str, capability: str = "", metric: str = "") -> dict[str, Any]:
-    """The whole answer as one document: ``ways``, ``beside`` (large against small, per price) and ``words``."""
-    headline = reader.study_spec(study_id).headline
-    capability, metric = capability or headline.capability, metric or headline.metric
-    found = groups(measured(reader, study_id, capability, metric))
+    ``models`` are those of ``measured``, scored by this metric.
+    """
+    found = groups(models)
     up = 1.0 if higher_is_better(capability, metric) else -1.0
     document: dict[str, Any] = {
         "capability": capability,
@@ -168,35 +160,6 @@ def judge(reader: "Reader", study_id: str, capability: str = "", metric: str = "
     return document | {"words": _words(document)}
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's interval of the mean at ``LEVEL``; None for one value."""
-    if len(values) < 2:
-        return None
-    mean, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
-    reach = _quantile(len(values) - 1) * error
-    return mean - reach, mean + reach
-
-
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
-    """Mean of ours less mean of theirs, with Welch's interval; None where one has a single seed."""
-    away = statistics.fmean(ours) - statistics.fmean(theirs)
-    if min(len(ours), len(theirs)) < 2:
-        return away, None
-    a, b = statistics.variance(ours) / len(ours), statistics.variance(theirs) / len(theirs)
-    if a + b == 0:
-        return away, (away, away)
-    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(theirs) - 1))
-    reach = _quantile(freedom) * (a + b) ** 0.5
-    return away, (away - reach, away + reach)
-
-
-def _quantile(freedom: float) -> float:
-    """Of Student's distribution, in the middle of which ``LEVEL`` lies between it and its negative."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
-
-
 def _costs(reader: "Reader", study_id: str) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for row in reader.evaluations(study_id, final_only=True):
@@ -205,28 +168,25 @@ def _costs(reader: "Reader", study_id: str) -> dict[int, dict[str, float]]:
     return found
 
 
-def _score(
-    reader: "Reader", run: "RunRow", wanted: tuple[str, str], known: dict[str, dict[int, float]]
-) -> float | None:
-    if wanted in _LOSSES:
-        return run.val_loss
-    if run.study_id not in known:
-        rows = reader.evaluations(run.study_id, final_only=True)
-        known[run.study_id] = {row.run_id: row.value for row in rows if (row.capability, row.metric) == wanted}
-    return known[run.study_id].get(run.id)
+class _Scores:
+    """Scores by one metric, also of runs of other studies, each study read once."""
+
+    def __init__(self, reader: "Reader", capability: str, metric: str) -> None:
+        self._reader, self._metric = reader, (capability, metric)
+        self._known: dict[str, dict[int, float]] = {}
+
+    def of(self, run: "RunRow") -> float | None:
+        """That of a run; None where it was not measured."""
+        if run.study_id not in self._known:
+            self._known[run.study_id] = self._reader.scores(run.study_id, *self._metric)
+        return self._known[run.study_id].get(run.id)
 
 
-def _parent(
-    reader: "Reader",
-    run: "RunRow",
-    wanted: tuple[str, str],
-    scores: dict[str, dict[int, float]],
-    price: Mapping[str, float],
-) -> Measured | None:
+def _parent(reader: "Reader", run: "RunRow", scores: _Scores, price: Mapping[str, float]) -> Measured | None:
     """The whole model of a compressed run, priced as it was beside it."""
     digest = reader.run_spec(run.id).parent
     row = reader.run_of_hash(digest, run.study_id) if isinstance(digest, str) else None
-    score = _score(reader, row, wanted, scores) if row is not None else None
+    score = scores.of(row) if row is not None else None
     if row is None or score is None:
         return None
     paid = {name: price[f"parent_{name}"] for name in PRICES}
@@ -273,7 +233,7 @@ def _change(group: Group) -> dict[str, Any]:
         "seeds": len(changes),
         "score": group.score,
         "change": statistics.fmean(changes),
-        "interval": mean_interval(changes),
+        "interval": mean_of(changes).interval,
         **{name: group.price(name) for name in PRICES},
         **{name: statistics.median(model.ratios[name] for model in group.models) for name in RATIOS},
     }
@@ -369,12 +329,6 @@ def _beside_sentence(price: str, rows: Sequence[Mapping[str, Any]]) -> str:
         small_score=best["small_score"],
         change=with_interval(best["difference"], best["interval"]),
     )
-
-
-def with_interval(value: float, interval: Sequence[float] | None) -> str:
-    """``+0.012 [+0.004, +0.020]``; without an interval for one seed."""
-    said = f"{value:+.3g}"
-    return said if interval is None else f"{said} [{interval[0]:+.3g}, {interval[1]:+.3g}]"
 
 
 def _plain(price: float) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.analysis.compression import LEVEL, higher_is_better, mean_interval, with_interval
+from engine.analysis.gains import LEVEL, mean_of, with_interval
+from engine.capabilities import higher_is_better
 from engine.distilling import FIELD
 from engine.errors import InputError
 from engine.events import RunState
@@ -15,8 +16,6 @@ from engine.study import Scalar
 
 if TYPE_CHECKING:
     from engine.store import Reader, RunRow
-
-_LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,8 @@ def compare(pairs: Sequence[Pair], higher: bool) -> list[dict[str, Any]]:
     """One row per variant and size, ascending: means, distilled less alone with Student's interval, and a verdict.
 
     ``verdict`` is ``gain`` or ``loss`` where the interval at ``LEVEL`` leaves out 0, else ``none``; ``seeds`` where
-    fewer than two pairs give no interval. Sizes are judged one by one: of twenty that gain nothing, one will seem to.
+    pairs are fewer than two or all alike and give no interval. Sizes are judged one by one: of twenty that gain
+    nothing, one will seem to.
     """
     groups: dict[tuple[str, int], list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -46,7 +46,7 @@ def compare(pairs: Sequence[Pair], higher: bool) -> list[dict[str, Any]]:
 
 def _row(of: Sequence[Pair], up: float) -> dict[str, Any]:
     changes = [pair.distilled - pair.alone for pair in of]
-    interval = mean_interval(changes)
+    interval = mean_of(changes).interval
     ends = sorted(up * end for end in interval) if interval else None
     verdict = "seeds" if ends is None else "gain" if ends[0] > 0 else "loss" if ends[1] < 0 else "none"
     return {
@@ -72,7 +72,7 @@ def judge_distillation(reader: "Reader", study_id: str, capability: str = "", me
     """
     headline = reader.study_spec(study_id).headline
     wanted = (capability or headline.capability, metric or headline.metric)
-    found = scores(reader, study_id, *wanted)
+    found = reader.scores(study_id, *wanted)
     rows = [row for row in reader.runs(study_id) if row.state == RunState.FINISHED and row.id in found]
     twins = {_key(row): row for row in rows if row.kind == "pretrain"}
     students = [row for row in rows if row.kind == "distil" and _key(row) in twins]
@@ -121,14 +121,6 @@ def in_words(document: Mapping[str, Any]) -> list[str]:
         )
         for row in document["sizes"]
     ]
-
-
-def scores(reader: "Reader", study_id: str, capability: str, metric: str) -> dict[int, float]:
-    """Run id -> final score; of the validation loss that of the run itself."""
-    if (capability, metric) in _LOSSES:
-        return {row.id: row.val_loss for row in reader.runs(study_id) if row.val_loss is not None}
-    rows = reader.evaluations(study_id, final_only=True)
-    return {row.run_id: row.value for row in rows if (row.capability, row.metric) == (capability, metric)}
 
 
 def _rest(row: "RunRow") -> dict[str, Scalar]:

@@ -1,13 +1,14 @@
 """The battery on a folder of plain transformers: how well a causal model predicts texts of the user's own."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import model_folders
 from engine.battery import cache
 from engine.battery.uses import resolve
 from engine.capabilities.base import Score
@@ -15,6 +16,7 @@ from engine.errors import InputError
 from engine.files import sha256
 from engine.i18n import tr
 from engine.importing.folders import load_folder, read_config, require_safetensors
+from engine.model_folders import FolderError
 from engine.sources import sources
 from engine.sources._prepare import clean
 from engine.sources._spec import Skipped
@@ -64,12 +66,16 @@ def _texts(path: Path, n: int) -> list[str]:
     """At most ``n`` documents, spread evenly, the same every time."""
     source = sources["text-folder"]
     spec = convert({"path": str(path)}, source.Spec, "data")
-    texts = [clean(d.text).decode("utf-8", "replace") for d in documents(spec, list_files(spec.path), Skipped())]
-    texts = [found for found in texts if found.strip()]
-    if len(texts) < 2:
+
+    def texts() -> Iterator[str]:
+        found = (clean(d.text).decode("utf-8", "replace") for d in documents(spec, list_files(spec.path), Skipped()))
+        return (text for text in found if text.strip())
+
+    total = sum(1 for _ in texts())
+    if total < 2:
         raise InputError(tr("{path} holds fewer than two texts.", path=str(path)))
-    places = np.unique(np.linspace(0, len(texts) - 1, min(n, len(texts))).round().astype(int))
-    return [texts[place] for place in places]
+    places = set(np.linspace(0, total - 1, min(n, total)).round().astype(int).tolist())
+    return [text for place, text in enumerate(texts()) if place in places]
 
 
 def _weights(folder: Path) -> str:
@@ -108,13 +114,12 @@ def _scores(folder: Path, texts: Sequence[str]) -> list[Score]:
 
 def load_tokenizer(folder: Path) -> Any:
     """The folder's own tokenizer; raises ``InputError`` where it has none."""
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(tr("{path} has no tokenizer that can be read: {why}.", path=str(folder), why=why)) from None
+        return model_folders.load_tokenizer(folder)
+    except FolderError as error:
+        raise InputError(
+            tr("{path} has no tokenizer that can be read: {why}.", path=str(folder), why=str(error))
+        ) from None
 
 
 def prefix_of(tokenizer: Any) -> int:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.battery import cache
-from engine.battery.uses import Use, own_uses, resolve
-from engine.capabilities.base import Score
+from engine.battery.uses import Use, resolve
+from engine.capabilities.base import Score, uses_of
 from engine.errors import InputError
 from engine.events import Evaluation, RunState
 from engine.families import families
@@ -76,7 +76,7 @@ class _Subject:
         self._facts = store.reader().run(run_id).facts
         self._loaded: tuple[Any, Any, Any] | None = None
         spec = self._run.spec
-        self.uses = resolve(names, options, own_uses(spec, families[spec.family].predicts_next))
+        self.uses = resolve(names, options, uses_of(spec, families[spec.family].predicts_next))
 
     def measure(self, use: Use, on_progress: OnProgress) -> Measurement:
         run = self._run
@@ -104,6 +104,8 @@ class _Subject:
             return use.capability.evaluate(use.spec, subject, data)
 
     def _load(self, on_progress: OnProgress) -> tuple[Any, Any, Any]:
+        import torch
+
         from engine.training.device import place
         from engine.training.evaluate import under_test
 
@@ -117,4 +119,10 @@ class _Subject:
             )
         placement = place(spec, families[spec.family].width(spec.shape))
         model = self._run.load().to(placement.device)
+        configure = getattr(model, "configure", None)
+        if configure is not None and self._facts.get("device_type") == placement.device.type:
+            # As it computed when it was trained and first measured: its own scores must come out again.
+            low = self._facts.get("precision") == "bfloat16"
+            dtype = torch.bfloat16 if low else torch.float32
+            configure(compute_dtype=dtype, attention=str(self._facts.get("attention") or ""))
         return placement, under_test(model, spec, placement.device), data

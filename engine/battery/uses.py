@@ -10,9 +10,7 @@ from engine.capabilities import capabilities
 from engine.capabilities.base import Capability
 from engine.errors import InputError
 from engine.i18n import tr
-from engine.study import RunSpec, Scalar, convert
-
-LANGUAGE_MODELLING = "language-modelling"
+from engine.study import Scalar, convert
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,6 @@ def resolve(names: Sequence[str], given: Mapping[str, str], own: Mapping[str, Ma
     if left:
         known = ", ".join(f"{use.capability.name}.{field}" for use in uses for field in use.options)
         raise InputError(tr("--set {text!r} is no option (there are: {known}).", text=min(left), known=known or "-"))
-    return uses
-
-
-def own_uses(spec: RunSpec, predicts_next: bool) -> dict[str, Mapping[str, Scalar]]:
-    """What a run measures when it finishes, by name."""
-    uses: dict[str, Mapping[str, Scalar]] = {use.name: use.options for use in spec.capabilities}
-    if predicts_next and not uses.get(LANGUAGE_MODELLING):
-        uses[LANGUAGE_MODELLING] = {"tokens": spec.training.final_eval_tokens}
     return uses
 
 

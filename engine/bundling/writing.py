@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from engine import __version__
 from engine.bundling import contents as c
-from engine.capabilities import capabilities
+from engine.capabilities import higher_is_better
 from engine.errors import InputError
 from engine.events import RunState
 from engine.files import replacing, require_space
@@ -79,21 +79,13 @@ def _chosen(reader: "Reader", study_id: str, runs: "list[RunRow]", weights: str)
         return kept if weights == "all" else set()
     finished = kept - {run.id for run in runs if run.kind in DERIVED}
     headline = reader.study_spec(study_id).headline
-    scores = {
-        row.run_id: row.value
-        for row in reader.evaluations(study_id, final_only=True)
-        if (row.capability, row.metric) == (headline.capability, headline.metric) and math.isfinite(row.value)
-    }
+    scores = reader.scores(study_id, headline.capability, headline.metric)
+    scores = {run: value for run, value in scores.items() if math.isfinite(value)}
     if not scores.keys() & finished:
         scores = {run.id: run.val_loss for run in runs if run.val_loss is not None}
     known = [run for run in finished if run in scores]
-    best = max if _higher_is_better(headline.capability, headline.metric) else min
+    best = max if higher_is_better(headline.capability, headline.metric) else min
     return {best(known, key=lambda run: (scores[run], run))} if known else set()
-
-
-def _higher_is_better(capability: str, metric: str) -> bool:
-    known = capabilities[capability].metrics if capability in capabilities else ()
-    return any(m.higher_is_better for m in known if m.name == metric)
 
 
 def _models(reader: "Reader", run_id: int) -> "list[ArtifactRow]":

@@ -18,6 +18,8 @@ WARM_UP = 5
 FEWEST_ROUNDS, MOST_ROUNDS = 15, 400
 Z = 1.96
 SEED = 0xC057
+UNABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError, AssertionError, KeyError)
+"""What torch and torchao raise where a layer cannot compute with what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +73,38 @@ def file_bytes(model: nn.Module) -> int:
     return len(save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}))
 
 
-def forward_pass(
-    family: "Family", model: nn.Module, shape: Mapping[str, Any], context: int, batch: int, device: torch.device
-) -> Callable[[], object]:
-    """One forward pass on random input: of the model itself, or of its loss where the model takes more than inputs."""
+def forward_passes(
+    family: "Family",
+    models: Sequence[nn.Module],
+    shape: Mapping[str, Any],
+    context: int,
+    batch: int,
+    device: torch.device,
+) -> list[Callable[[], object]]:
+    """One forward pass of each model on the same random input: of the model itself, or, where one of them takes more
+    than inputs, of the loss of all: what is compared must do the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         example = {name: tensor.to(device) for name, tensor in family.example(shape, batch, context).items()}
 
-    def plain() -> object:
-        return model(example["inputs"])
+    def plain(model: nn.Module) -> Callable[[], object]:
+        return lambda: model(example["inputs"])
 
-    def loss() -> object:
-        return family.loss(model, example)
+    def loss(model: nn.Module) -> Callable[[], object]:
+        return lambda: family.loss(model, example)
 
+    calls = [plain(model) for model in models]
+    return calls if all(map(can, calls)) else [loss(model) for model in models]
+
+
+def can(call: Callable[[], object]) -> bool:
+    """Whether a pass through a model works: not every layer computes with every kind of number."""
     try:
         with torch.no_grad():
-            plain()
-    except (KeyError, TypeError, RuntimeError, AttributeError, NotImplementedError):
-        return loss
-    return plain
+            call()
+    except UNABLE:
+        return False
+    return True
 
 
 def seconds_in_turns(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.i18n import tr
-from engine.study import TableSpec
+from engine.study import RunSpec, TableSpec
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +89,17 @@ class Capability(ABC):
     @abstractmethod
     def evaluate(self, spec: Any, model: ModelUnderTest, data: "Prepared") -> list[Score]:
         """Score the model on the same held-out items every time; never on anything it trained on."""
+
+
+LANGUAGE_MODELLING = "language-modelling"
+
+
+def uses_of(spec: RunSpec, predicts_next: bool) -> "dict[str, Mapping[str, Any]]":
+    """What a run measures when it finishes, name -> options: language modelling always, where it can be."""
+    uses: dict[str, Mapping[str, Any]] = {use.name: use.options for use in spec.capabilities}
+    if predicts_next and not uses.get(LANGUAGE_MODELLING):
+        uses[LANGUAGE_MODELLING] = {"tokens": spec.training.final_eval_tokens}
+    return uses
 
 
 def metric_titles(capability: Capability) -> Mapping[str, str]:

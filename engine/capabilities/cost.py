@@ -69,7 +69,7 @@ class Cost(Capability):
 
     def evaluate(self, spec: CostSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
         """Of the model alone, as a file of plain float32."""
-        from engine.capabilities._cost import file_bytes, footprint, forward_pass, timings
+        from engine.capabilities._cost import file_bytes, footprint, forward_passes, timings
 
         assert model.family is not None
         size = footprint(model.module)
@@ -80,7 +80,7 @@ class Cost(Capability):
             Score("sparsity", size.sparsity),
         ]
         for metric, batch in (("latency", 1), ("latency_batch", LARGE_BATCH)):
-            call = forward_pass(model.family, model.module, model.shape, model.context, batch, model.device)
-            (timing,) = timings([call], spec.seconds, model.device)
+            calls = forward_passes(model.family, [model.module], model.shape, model.context, batch, model.device)
+            (timing,) = timings(calls, spec.seconds, model.device)
             found.append(Score(metric, timing.median, timing.stderr, timing.n))
         return found

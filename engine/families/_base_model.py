@@ -14,13 +14,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from engine.base_folder import BaseModel, read_base
 from engine.errors import StudyError
-from engine.families._base_folder import BaseModel
 from engine.families._base_tasks import Task, task_of
 from engine.families.base import LossOutput, Shape
 from engine.i18n import tr
+from engine.quiet import quiet_torchao
 from engine.study import Scalar
 
+quiet_torchao()  # transformers and peft load it where it is installed
 ALL_LINEAR = "all-linear"
 ADAPTER = "adapter"
 """Subfolder of an export that holds what LoRA learned alone."""
@@ -274,8 +276,6 @@ def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn
 
 
 def _loaded(shape: Shape, task: Task, config: Any) -> nn.Module:
-    from engine.families._base_folder import read_base
-
     folder = Path(str(shape["base"]))
     if not folder.is_dir():
         raise StudyError(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from engine import base_folder as folders
 from engine.errors import StudyError
-from engine.families import _base_folder as folders
 from engine.families import families
 from engine.families._base_tasks import task_names, task_of
 from engine.families.base import Counts, DataShape, Family, LossOutput, ParamGroup, Shape, TrainingHints
 from engine.i18n import mark, tr
+from engine.model_folders import pad_id
 from engine.study import Scalar, TableSpec
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class FineTuned(Family):
             "d_model": _dimension(config, "hidden_size", "d_model", "n_embd", "dim"),
             "n_layers": _dimension(config, "num_hidden_layers", "n_layer", "n_layers", "num_layers"),
             "vocab_size": _dimension(config, "vocab_size"),
-            "pad": folders.pad_id(config),
+            "pad": pad_id(config),
             "class_weights": _weights(data.class_counts) if spec.class_weights == "balanced" else "",
             **task.dimensions(data),
         }

@@ -8,10 +8,8 @@ from engine.figures.model import Axis, Figure, Line, Series
 from engine.figures.provenance import provenance
 from engine.figures.words import convention_words, loss_unit, loss_words, metric_words, size_of
 from engine.i18n import tr
-from engine.store import EvaluationRow, Reader, RunRow
+from engine.store import VALIDATION_LOSSES, EvaluationRow, Reader, RunRow
 
-LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
-"""Under which names a run's validation loss is told: the first by language models, the second by all others."""
 BITS = ("language-modelling", "bits_per_byte")
 
 
@@ -48,7 +46,7 @@ def comparison(
         measured = [run for run in runs if run.id in found]
         shown += measured
         data |= {f"{run.facts.get('data_fingerprint')}" for run in measured}
-    is_loss = (capability, metric) in LOSSES
+    is_loss = (capability, metric) in VALIDATION_LOSSES
     if is_loss and not loss_unit(shown):
         raise InputError(
             tr("the losses of these studies are not in one unit and cannot be compared."),
@@ -84,10 +82,10 @@ def comparison(
 
 def comparable(reader: Reader, study_id: str, capability: str, metric: str) -> list[str]:
     """Other studies on which the same was measured, and whose losses are in the same unit."""
-    names = LOSSES if (capability, metric) in LOSSES else ((capability, metric),)
+    names = VALIDATION_LOSSES if (capability, metric) in VALIDATION_LOSSES else ((capability, metric),)
     measured = {study for name in names for study in reader.studies_measured(*name)} - {study_id}
     shown = [study.id for study in reader.studies() if study.id in measured]
-    if names is not LOSSES:
+    if names is not VALIDATION_LOSSES:
         return shown
     units: dict[str, set[str]] = {}
     for run in reader.a_run_of_each_family():
@@ -98,8 +96,8 @@ def comparable(reader: Reader, study_id: str, capability: str, metric: str) -> l
 
 def _scores(reader: Reader, study_id: str, capability: str, metric: str) -> list[EvaluationRow]:
     """As ``scores_of``; a validation loss goes by either of its names."""
-    if (capability, metric) in LOSSES:
-        for one in LOSSES:
+    if (capability, metric) in VALIDATION_LOSSES:
+        for one in VALIDATION_LOSSES:
             with contextlib.suppress(InputError):
                 return scores_of(reader, study_id, *one)
     return scores_of(reader, study_id, capability, metric)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.analysis.compression import LEVEL, PRICES, WHOLE, Group, Measured, groups, judge, measured, way_words
+from engine.analysis.compression import PRICES, WHOLE, Group, Measured, groups, judge, measured, way_words
+from engine.analysis.gains import LEVEL
 from engine.errors import InputError
 from engine.figures.model import Axis, Figure, Marker, Series
 from engine.figures.palette import OKABE_ITO
@@ -32,7 +33,7 @@ def compression(
     headline = reader.study_spec(study_id).headline
     capability, metric = capability or headline.capability, metric or headline.metric
     models = measured(reader, study_id, capability, metric)
-    return with_verdict(reader, study_id, models, judge(reader, study_id, capability, metric), against)
+    return with_verdict(reader, study_id, models, judge(models, capability, metric), against)
 
 
 def with_verdict(

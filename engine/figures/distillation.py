@@ -4,7 +4,7 @@ import json
 
 import msgspec
 
-from engine.analysis.distillation import judge_distillation, scores
+from engine.analysis.distillation import judge_distillation
 from engine.distilling import FIELD
 from engine.events import RunState
 from engine.figures.ladder import by_size, means_of
@@ -26,7 +26,7 @@ def distillation(
     verdict = judge_distillation(reader, study_id, capability, metric)
     ways = {"pretrain": tr("alone"), "distil": tr("distilled")}
     runs = [run for run in reader.runs(study_id) if run.state == RunState.FINISHED and run.kind in ways]
-    values = scores(reader, study_id, verdict["capability"], verdict["metric"])
+    values = reader.scores(study_id, verdict["capability"], verdict["metric"])
     series = []
     for index, (kind, name) in enumerate(ways.items()):
         of = by_size([_untaught(run) for run in runs if run.kind == kind], values, convention)

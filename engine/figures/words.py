@@ -9,7 +9,7 @@ from engine.errors import InputError
 from engine.families import families
 from engine.i18n import tr
 from engine.simulating import spec as simulated
-from engine.store import RunRow
+from engine.store import VALIDATION_LOSSES, RunRow
 
 CONVENTIONS = ("non-embedding", "all")
 
@@ -67,6 +67,8 @@ def metric_words(capability: str, metric: str, runs: Sequence[RunRow] = ()) -> s
 
 def metric_title(capability: str, metric: str) -> str:
     """Capability and metric by their titles; names as they are where the program no longer knows them."""
+    if (capability, metric) in VALIDATION_LOSSES:
+        return tr("Validation loss")
     if capability == simulated.CAPABILITY:
         return metric_name(capability, metric)
     title = tr(capabilities[capability].title) if capability in capabilities else capability

@@ -3,17 +3,16 @@
 Only safetensors are read; code in a folder is never run, and nothing is fetched.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InputError
 from engine.i18n import tr
+from engine.model_folders import FolderError, check_safetensors, config_of, longest_text, pickled_in
 
 LONGEST = 4096
 """Positions taken for the context where a folder names none, or an endless one."""
-PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 _GENERATING = ("CausalLM", "ConditionalGeneration", "Seq2SeqLM", "LMHeadModel")
 
 
@@ -35,36 +34,27 @@ def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of the folder; raises ``InputError`` where it is no folder of a model."""
     if not folder.is_dir():
         raise InputError(tr("there is no folder {path}.", path=str(folder)))
-    file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(tr("{path} holds no model: there is no config.json in it.", path=str(folder))) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(tr("{path} cannot be read: {why}.", path=str(file), why=str(error))) from None
-    if not isinstance(config, dict):
-        raise InputError(tr("{path} cannot be read: {why}.", path=str(file), why=tr("it is no table")))
-    return config
+        return config_of(folder)
+    except FolderError as error:
+        raise InputError(tr("{path} holds no model: {why}.", path=str(folder), why=str(error))) from None
 
 
 def require_safetensors(folder: Path, stem: str = "model") -> None:
     """Raise ``InputError`` where the weights of a folder are not safetensors, or not whole."""
     found = sorted(folder.glob(f"{stem}*.safetensors"))
     if not found:
-        pickled = next((p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICKLED), None)
+        pickled = pickled_in(folder)
         if pickled is not None:
             raise refuse_pickle(pickled)
         raise InputError(
             tr("{path} holds no weights: there is no {stem}.safetensors in it.", path=str(folder), stem=stem)
         )
-    from safetensors import SafetensorError, safe_open
-
     for file in found:
         try:
-            with safe_open(file, framework="pt") as opened:
-                opened.keys()
-        except (OSError, SafetensorError) as error:
-            raise InputError(tr("{path} is damaged: {why}.", path=str(file), why=str(error))) from None
+            check_safetensors(file)
+        except FolderError as error:
+            raise InputError(tr("{path} cannot be read: {why}.", path=str(file), why=str(error))) from None
 
 
 def refuse_pickle(path: Path) -> InputError:
@@ -97,18 +87,4 @@ def load_folder(folder: Path) -> Loaded:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())
         raise InputError(tr("{path} cannot be loaded: {why}.", path=str(folder), why=why)) from None
-    return Loaded(model.eval(), folder, _context(config))
-
-
-def _context(config: dict[str, Any]) -> int:
-    for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"):
-        value = config.get(key)
-        if isinstance(value, int) and value > 1:
-            return min(value - _taken(config), LONGEST)
-    return LONGEST
-
-
-def _taken(config: dict[str, Any]) -> int:
-    """Positions that models of RoBERTa's kind leave unused: theirs begin after the padding's id."""
-    pad = config.get("pad_token_id")
-    return pad + 1 if "roberta" in str(config.get("model_type")) and isinstance(pad, int) else 0
+    return Loaded(model.eval(), folder, min(longest_text(config), LONGEST) if longest_text(config) > 0 else LONGEST)

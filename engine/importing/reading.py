@@ -8,7 +8,7 @@ from typing import Any
 from engine.errors import InputError
 from engine.i18n import tr
 from engine.importing import lm_eval, tables, tensorboard
-from engine.importing.folders import PICKLED, refuse_pickle
+from engine.importing.folders import refuse_pickle
 from engine.importing.found import (
     MAX_POINTS,
     Format,
@@ -23,6 +23,7 @@ from engine.importing.found import (
     unreadable,
     with_sizes,
 )
+from engine.model_folders import PICKLED
 from engine.study import ImportedFile
 
 MAX_BYTES = 1 << 30

@@ -6,6 +6,8 @@ import msgspec
 
 from engine.i18n import mark
 
+TOKEN_RATIO = 6
+"""Bytes of the cache that one byte of a table may take; only for the check of free disk."""
 SplitColumn = Annotated[
     str,
     msgspec.Meta(
@@ -57,6 +59,15 @@ SplitSeed = Annotated[
 LongestText = Annotated[
     int,
     msgspec.Meta(title=mark("Longest text"), description=mark("Tokens that a text is cut to"), ge=4, le=131_072),
+]
+DocumentStrings = Annotated[
+    int,
+    msgspec.Meta(
+        title=mark("Documentation strings"),
+        description=mark("How many where no file is given, as many of each package"),
+        ge=160,
+        le=8_000,
+    ),
 ]
 TokenizerFolder = Annotated[
     str,

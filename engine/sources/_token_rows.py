@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InputError
-from engine.families._base_folder import CONFIG, pad_id
 from engine.i18n import mark, tr
+from engine.model_folders import CONFIG, FolderError, pad_id
+from engine.model_folders import load_tokenizer as tokenizer_in
 from engine.sources._label_table import PARTS, Ints, Table
 from engine.sources.base import Batch, QualityReport
 
@@ -97,13 +98,10 @@ def load_tokenizer(folder: str) -> Any:
             tr("data.tokenizer: there is none to read the texts with."),
             tr("The family fine-tuned brings that of its base; else name the folder of one."),
         )
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        why = str(error).strip().partition("\n")[0].rstrip(".")
-        raise InputError(tr("data.tokenizer: {path} cannot be read: {why}.", path=folder, why=why)) from None
+        return tokenizer_in(folder)
+    except FolderError as error:
+        raise InputError(tr("data.tokenizer: {path} cannot be read: {why}.", path=folder, why=str(error))) from None
 
 
 def pad_of(folder: str) -> int:

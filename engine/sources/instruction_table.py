@@ -11,6 +11,8 @@ from engine.sources import _instruction_items, _instruction_rows, _label_table, 
 from engine.sources._cache import cached, entry_key
 from engine.sources._instruction_items import InstructionItems
 from engine.sources._table_fields import (
+    TOKEN_RATIO,
+    DocumentStrings,
     Encoding,
     Header,
     LongestText,
@@ -25,8 +27,6 @@ from engine.sources._token_rows import tokenizer_digest
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
-_TOKEN_RATIO = 6
-"""Bytes of the cache that one byte of a table may take; only for the check of free disk."""
 PIPELINE_VERSION = 1
 """Raised whenever equal files would no longer give equal tokens."""
 
@@ -67,15 +67,7 @@ class InstructionTableSpec(TableSpec, frozen=True, kw_only=True):
     test_fraction: TestShare = 0.2
     split_seed: SplitSeed = 0
     max_length: LongestText = 256
-    rows: Annotated[
-        int,
-        msgspec.Meta(
-            title=mark("Documentation strings"),
-            description=mark("How many where no file is given, as many of each package"),
-            ge=160,
-            le=8_000,
-        ),
-    ] = 2_560
+    rows: DocumentStrings = 2_560
     tokenizer: TokenizerFolder = ""
 
 
@@ -105,7 +97,7 @@ class InstructionTable(Source):
             f"instructions-{key}",
             _instruction_items.opened,
             lambda folder: _instruction_items.make(spec, folder, on_progress),
-            _TOKEN_RATIO * sum(size for _, size, _ in listing),
+            TOKEN_RATIO * sum(size for _, size, _ in listing),
         )
 
     def preview(self, spec: InstructionTableSpec, n: int = 5) -> list[Preview]:

@@ -11,6 +11,8 @@ from engine.sources import _label_columns, _label_table, _labelled_items, source
 from engine.sources._cache import cached, entry_key
 from engine.sources._labelled_items import LabelledItems
 from engine.sources._table_fields import (
+    TOKEN_RATIO,
+    DocumentStrings,
     Encoding,
     Header,
     LongestText,
@@ -24,9 +26,6 @@ from engine.sources._table_fields import (
 from engine.sources._token_rows import tokenizer_digest
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
-
-_TOKEN_RATIO = 6
-"""Bytes of the cache that one byte of a table may take; only for the check of free disk."""
 
 
 class LabelledTableSpec(TableSpec, frozen=True, kw_only=True):
@@ -65,15 +64,7 @@ class LabelledTableSpec(TableSpec, frozen=True, kw_only=True):
     test_fraction: TestShare = 0.2
     split_seed: SplitSeed = 0
     max_length: LongestText = 128
-    rows: Annotated[
-        int,
-        msgspec.Meta(
-            title=mark("Documentation strings"),
-            description=mark("How many where no file is given, as many of each package"),
-            ge=160,
-            le=8_000,
-        ),
-    ] = 2_560
+    rows: DocumentStrings = 2_560
     tokenizer: TokenizerFolder = ""
 
 
@@ -110,7 +101,7 @@ class LabelledTable(Source):
             f"labelled-{key}",
             _labelled_items.opened,
             lambda folder: _labelled_items.make(spec, folder, on_progress),
-            _TOKEN_RATIO * sum(size for _, size, _ in listing),
+            TOKEN_RATIO * sum(size for _, size, _ in listing),
         )
 
     def columns(self, spec: LabelledTableSpec, n: int = 2_000) -> _label_columns.Columns:

@@ -22,6 +22,7 @@ from engine.i18n import tr
 from engine.store.decimate import min_max
 from engine.store.faults import as_known
 from engine.store.rows import (
+    VALIDATION_LOSSES,
     ArtifactRow,
     EvaluationRow,
     EventRow,
@@ -204,6 +205,13 @@ class Reader:
             study_id,
         )
         return [EvaluationRow(**{**dict(row), "value": _number(row["value"])}) for row in rows]
+
+    def scores(self, study_id: str, capability: str, metric: str) -> dict[int, float]:
+        """Run -> final score of one metric; a validation loss is the run's own, under either of its names."""
+        if (capability, metric) in VALIDATION_LOSSES:
+            return {run.id: run.val_loss for run in self.runs(study_id) if run.val_loss is not None}
+        rows = self.evaluations(study_id, final_only=True)
+        return {row.run_id: row.value for row in rows if (row.capability, row.metric) == (capability, metric)}
 
     def law(self, study_id: str, form: str | None = None) -> dict[str, Any] | None:
         """The law last fitted to a study, or the one of a form; None where there is none."""

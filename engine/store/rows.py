@@ -9,6 +9,9 @@ import msgspec
 from engine.i18n import language
 from engine.study import Scalar, StudySpec
 
+VALIDATION_LOSSES = (("language-modelling", "loss"), ("validation", "loss"))
+"""Capability and metric under which a run's validation loss is told: by language models, and by all others."""
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the rows: frozen, fields named as the columns."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.capabilities import capabilities
-from engine.capabilities.base import ModelUnderTest, Score
+from engine.capabilities.base import ModelUnderTest, Score, uses_of
 from engine.events import ArtifactSaved, Evaluation, PhaseName, Sample
 from engine.families import families
 from engine.families.base import Family, Shape, training_hints
@@ -35,7 +35,6 @@ MOST_OF_AN_ERROR = 500
 """Characters of what torch says that are kept in a run's log."""
 SAMPLES = "samples"
 """Folder of what a model made, in the run's folder."""
-LANGUAGE_MODELLING = "language-modelling"
 VALIDATION = "validation"
 """Under what name the loss of what is no language model is told; no capability."""
 
@@ -143,9 +142,7 @@ def final_evaluations(
     ``unable`` is what a capability may raise that asks more of a model than it can do: it is told as not measured.
     """
     is_language_model = families[spec.family].predicts_next
-    uses: dict[str, Mapping[str, Any]] = {use.name: use.options for use in spec.capabilities}
-    if is_language_model and not uses.get(LANGUAGE_MODELLING):
-        uses = {**uses, LANGUAGE_MODELLING: {"tokens": spec.training.final_eval_tokens}}
+    uses = uses_of(spec, is_language_model)
 
     def keep(kind: str, name: str, content: bytes) -> None:
         write_bytes(folder / name, content)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QComboBox, QTabWidget, QVBoxLayout, QWidget
 
-from engine.analysis.compression import COST, PRICES, groups, judge, measured, way_words, with_interval
+from engine.analysis.compression import COST, PRICES, groups, judge, measured, way_words
+from engine.analysis.gains import with_interval
 from engine.errors import KnownError
 from engine.figures.compression import with_verdict
 from engine.figures.ticks import format_count
 from engine.figures.words import metric_title
 from engine.i18n import mark, tr
+from engine.store import VALIDATION_LOSSES
 from lab_app import words
 from lab_app.context import Context
 from lab_app.modelling.tab import Tab
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 SIDE_WIDTH = 300
 REBUILD_MS = 400
-LOSS = (("language-modelling", "loss"), ("validation", "loss"))
 VERDICTS = {"better": mark("better"), "worse": mark("worse"), "open": mark("not told apart")}
 
 
@@ -51,11 +52,11 @@ def read(reader: "Reader", study: str, wanted: tuple[str, str] | None) -> Shown:
     shown.metrics = sorted(pair for pair in seen if pair[0] != COST)
     headline = reader.study_spec(study).headline
     chosen = wanted if wanted in shown.metrics else (headline.capability, headline.metric)
-    if chosen not in shown.metrics and shown.metrics and chosen not in LOSS:
+    if chosen not in shown.metrics and shown.metrics and chosen not in VALIDATION_LOSSES:
         chosen = shown.metrics[0]
     try:
         models = measured(reader, study, *chosen)
-        shown.verdict = judge(reader, study, *chosen)
+        shown.verdict = judge(models, *chosen)
     except KnownError as error:
         shown.problem = str(error)
         return shown

@@ -238,7 +238,7 @@ class ResultsTab(Tab):
             said = text_label(wrap=True, selectable=True)
             said.setText(text)
             self.sentences.addWidget(said)
-        seeded = any(score.mean.known for line in self.lines for score in line.scores.values())
+        seeded = any(not score.over_items for line in self.lines for score in line.scores.values())
         note = (
             tr("Means over seeds with their 95% interval.")
             if seeded

@@ -22,10 +22,14 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A metric of one way of training at one size, over its seeds; a single seed has the interval over test items."""
+    """A metric of one way of training at one size, over its seeds.
+
+    Where these give no interval it has the one over test items, and says so.
+    """
 
     mean: Mean
     chance: float | None
+    over_items: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def _score(rows: "Sequence[EvaluationRow]") -> Score:
     mean = mean_of([row.value for row in rows])
     if not mean.known and rows[0].stderr is not None:
         half = NORMAL * rows[0].stderr
-        mean = Mean(mean.value, mean.value - half, mean.value + half, 1)
+        return Score(Mean(mean.value, mean.value - half, mean.value + half, mean.n), rows[0].chance, over_items=True)
     return Score(mean, rows[0].chance)
 
 
@@ -117,7 +121,7 @@ def _main_sentence(line: Line) -> str:
         "{method} reaches an F1 of {value} (mean over classes), {words}.",
         method=method_words(line.method) or tr("The model"),
         value=f"{score.mean.value:.3f}",
-        words=interval_words(score.mean),
+        words=interval_words(score),
     )
     if score.chance is not None:
         text += " " + tr("Always naming the commonest class scores {chance}.", chance=f"{score.chance:.3f}")
@@ -134,6 +138,8 @@ def _gain_sentence(text: str, found: Mean | None) -> str:
         )
         if found.low <= 0 <= found.high:
             extra += tr(", which these seeds cannot tell from nothing")
+    elif found.n > 1:
+        extra = tr(" (the same with each of {n} seeds: no interval)", n=found.n)
     else:
         extra = tr(" (one seed: no interval)")
     return tr(text, gain=_signed(found.value), words=extra)
@@ -143,11 +149,12 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def interval_words(mean: Mean) -> str:
+def interval_words(score: Score) -> str:
     """Where an interval comes from and what it is."""
-    if mean.known:
-        return tr("95% interval {low:.3f} to {high:.3f} over {n} seeds", low=mean.low, high=mean.high, n=mean.n)
-    return tr("95% interval {low:.3f} to {high:.3f} over the test items", low=mean.low, high=mean.high)
+    mean = score.mean
+    if score.over_items:
+        return tr("95% interval {low:.3f} to {high:.3f} over the test items", low=mean.low, high=mean.high)
+    return tr("95% interval {low:.3f} to {high:.3f} over {n} seeds", low=mean.low, high=mean.high, n=mean.n)
 
 
 def cell(line: Line, metric: str) -> str:

@@ -254,8 +254,7 @@ class ScalePage(Page):
     def _show_choices(self) -> None:
         self.metric_box.clear()
         for capability, metric in [LOSS, *(c for c in self.shown.choices if c != LOSS)]:
-            title = tr("Validation loss") if (capability, metric) == LOSS else metric_title(capability, metric)
-            self.metric_box.addItem(title, f"{capability}/{metric}")
+            self.metric_box.addItem(metric_title(capability, metric), f"{capability}/{metric}")
         if self.shown.more:
             self.metric_box.insertSeparator(self.metric_box.count())
         for name in self.shown.more:

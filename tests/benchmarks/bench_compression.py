@@ -25,7 +25,7 @@ POINT, TIMES_SMALLER = 0.01, 3.0
 
 def run(home: Path, seeds: list[int]) -> dict[str, dict[str, Any]]:
     """Metric -> the verdict on it, once all runs are finished."""
-    from engine.analysis.compression import judge
+    from engine.analysis.compression import judge, measured
     from engine.lab import Lab
     from engine.study import load_study
 
@@ -39,7 +39,10 @@ def run(home: Path, seeds: list[int]) -> dict[str, dict[str, Any]]:
         failed = [row for row in lab.reader().runs(identity) if row.state != "finished"]
         if failed:
             raise SystemExit(f"{len(failed)} runs did not finish: {failed[0].error}")
-        return {metric: judge(lab.reader(), identity, "classification", metric) for metric in ("accuracy", "f1")}
+        return {
+            metric: judge(measured(lab.reader(), identity, "classification", metric), "classification", metric)
+            for metric in ("accuracy", "f1")
+        }
 
 
 def main() -> int:

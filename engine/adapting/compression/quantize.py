@@ -5,13 +5,14 @@ too: symmetric, one scale for each row (output channel), or in 4 bits for each `
 compute with torchao's tensor is found out by trying it on an example.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from engine.capabilities._cost import can
 
 FEWEST = 4
 """Numbers to a row below which a scale of its own costs more than it saves."""
@@ -60,12 +61,6 @@ class Quantized:
         """float32 of the weight's own shape."""
         groups = self.values.float().view(*self.scale.shape, -1) * self.scale[..., None]
         return groups.reshape(shape)
-
-
-def quiet_torchao() -> None:
-    """Keep to itself what torchao says when it is loaded: of kernels for other devices, and of names it has left."""
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def owners(model: nn.Module) -> dict[str, Places]:
@@ -137,21 +132,12 @@ def try_tensors(
         if len(shape) == 2 and works.get(key, True):
             put(where[name], integers.tensor(method))
             if key not in works:
-                works[key] = _runs(example)
+                works[key] = can(example)
             if works[key]:
                 held.add(name)
                 continue
         put(where[name], plain)
     return held
-
-
-def _runs(example: Callable[[], object]) -> bool:
-    try:
-        with torch.no_grad():
-            example()
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError, AssertionError):
-        return False
-    return True
 
 
 def _activations() -> Any:

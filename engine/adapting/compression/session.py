@@ -10,12 +10,13 @@ from torch import nn
 from engine.adapting.compression.codec import COMPRESSED
 from engine.adapting.compression.load import compress, load_compressed
 from engine.adapting.compression.prune import PruningOptimizer
-from engine.adapting.compression.quantize import BITS, quiet_torchao
+from engine.adapting.compression.quantize import BITS
 from engine.capabilities._cost import (
     Timing,
+    can,
     file_bytes,
     footprint,
-    forward_pass,
+    forward_passes,
     median_of,
     seconds_in_turns,
 )
@@ -24,6 +25,7 @@ from engine.errors import TrainingError
 from engine.events import ArtifactSaved, Command, Evaluation, PhaseName, Progress, RunState
 from engine.families.base import ParamGroup, training_hints
 from engine.i18n import tr
+from engine.quiet import quiet_torchao
 from engine.study import CompressionMethod, convert
 from engine.task import Outcome
 from engine.training import checkpoint as ck
@@ -122,14 +124,14 @@ class CompressSession(Session):
         """Everything that is asked of a model, of what this one can do: by it layers are tried."""
         spec, family = self.spec, self.family
         context, device = spec.training.context, self.placement.device
-        whole = forward_pass(family, model, spec.shape, context, 2, device)
+        (whole,) = forward_passes(family, [model], spec.shape, context, 2, device)
         batch = {name: tensor.to(device) for name, tensor in family.example(spec.shape, 2, context).items()}
         calls: list[Callable[[], object]] = [
             whole,
             lambda: family.loss(model, batch),
             lambda: family.features(model, batch["inputs"]),
         ]
-        able = [call for call in calls if _can(call)]
+        able = [call for call in calls if can(call)]
 
         def probe() -> None:
             for call in able:
@@ -160,11 +162,9 @@ class CompressSession(Session):
         for metric, value in found.items():
             self.teller.emit(Evaluation(self.task.run_id, NAME, metric, float(value)))
         for name, batch in (("", 1), ("_batch", LARGE_BATCH)):
-            calls = [
-                forward_pass(self.family, m, self.spec.shape, self.spec.training.context, batch, self.placement.device)
-                for m in (child, parent)
-            ]
-            taken = seconds_in_turns(calls, seconds, self.placement.device)
+            spec, device = self.spec, self.placement.device
+            calls = forward_passes(self.family, [child, parent], spec.shape, spec.training.context, batch, device)
+            taken = seconds_in_turns(calls, seconds, device)
             self._tell_timing(f"latency{name}", median_of(1e3 * taken[:, 0]))
             self._tell_timing(f"parent_latency{name}", median_of(1e3 * taken[:, 1]))
             self._tell_timing(f"faster{name}", median_of(taken[:, 1] / taken[:, 0]))
@@ -173,12 +173,3 @@ class CompressSession(Session):
     def _tell_timing(self, metric: str, timing: Timing) -> None:
         self.teller.emit(Evaluation(self.task.run_id, NAME, metric, timing.median, timing.stderr, timing.n))
         self.teller.facts({f"{metric}_low": timing.low, f"{metric}_high": timing.high})
-
-
-def _can(call: Callable[[], object]) -> bool:
-    try:
-        with torch.no_grad():
-            call()
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError, AssertionError, KeyError):
-        return False
-    return True

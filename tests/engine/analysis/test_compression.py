@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.analysis.compression import difference, groups, judge, mean_interval, measured, way_words
+from engine.analysis.compression import groups, judge, measured, way_words
+from engine.analysis.gains import difference, mean_of
 from engine.errors import InputError
 from engine.figures.builders import available, build
 from engine.figures.export import export
 from engine.store import Store
 from tests.engine.adapting.compression.stored import SEEDS, SIZES, store_results, study
 
+TOP1 = ("image-classification", "top1")
 WAYS = ["", "int8-weights", "prune-structured 0.5"]
 
 
@@ -22,8 +25,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+def judged(store: Store, identity: str, metric: tuple[str, str] = TOP1) -> dict[str, Any]:
+    return judge(measured(store.reader(), identity, *metric), *metric)
+
+
 def test_every_model_stands_beside_what_it_was_made_from(store: Store) -> None:
-    models = measured(store.reader(), store_results(store, study()))
+    models = measured(store.reader(), store_results(store, study()), *TOP1)
     assert len(models) == 3 * len(SIZES) * len(SEEDS)
     assert list(dict.fromkeys(model.way for model in models)) == WAYS
     for model in models[len(SIZES) * len(SEEDS) :]:
@@ -35,14 +42,14 @@ def test_every_model_stands_beside_what_it_was_made_from(store: Store) -> None:
 def test_parents_of_another_study_are_found(store: Store) -> None:
     store_results(store, study(compression=None))
     compression = {"methods": [{"method": "int8-weights"}], "of": "ladder"}
-    models = measured(store.reader(), store_results(store, study(name="later", compression=compression)))
+    models = measured(store.reader(), store_results(store, study(name="later", compression=compression)), *TOP1)
     assert len(models) == 2 * len(SIZES) * len(SEEDS)
 
 
 def test_a_quarter_of_the_bytes_at_no_loss_beats_the_next_smaller_and_twice_the_time_does_not(store: Store) -> None:
-    verdict = judge(store.reader(), store_results(store, study()))
+    verdict = judged(store, store_results(store, study()))
     eight = [row for row in verdict["ways"] if row["way"] == "int8-weights"]
-    assert [row["change"] for row in eight] == [0.0] * len(SIZES) and eight[0]["interval"] == (0.0, 0.0)
+    assert [row["change"] for row in eight] == [0.0] * len(SIZES) and eight[0]["interval"] is None
     halved = [row for row in verdict["ways"] if row["way"] == "prune-structured 0.5"]
     assert halved[0]["change"] == pytest.approx(-0.252) and halved[0]["interval"][1] < 0
     by_bytes = verdict["beside"]["bytes"]
@@ -57,16 +64,23 @@ def test_a_quarter_of_the_bytes_at_no_loss_beats_the_next_smaller_and_twice_the_
 
 
 def test_a_loss_is_better_when_lower(store: Store) -> None:
-    verdict = judge(store.reader(), store_results(store, study()), "validation", "loss")
+    verdict = judged(store, store_results(store, study()), ("validation", "loss"))
     assert verdict["higher_is_better"] is False
     assert verdict["ways"][0]["change"] == pytest.approx(0.5)
     assert {row["verdict"] for row in verdict["beside"]["bytes"]} == {"worse"}
 
 
 def test_one_seed_gives_no_interval_and_no_verdict(store: Store) -> None:
-    verdict = judge(store.reader(), store_results(store, study(ladder={"sizes": list(SIZES), "seeds": [0]})))
+    verdict = judged(store, store_results(store, study(ladder={"sizes": list(SIZES), "seeds": [0]})))
     assert {row["interval"] for row in verdict["ways"]} == {None}
     assert {row["verdict"] for row in verdict["beside"]["bytes"]} == {"open"}
+
+
+def test_seeds_that_agree_to_the_last_item_give_no_interval_and_no_verdict() -> None:
+    alike = [0.98 + 0.002, 0.982, 0.98 + 0.001 * 2]
+    assert mean_of(alike).interval is None and mean_of([0.5]).interval is None
+    assert difference(alike, [0.9, 0.9, 0.9]) == (pytest.approx(0.082), None)
+    assert mean_of([0.982, 0.982, 0.984]).interval is not None
 
 
 def test_nothing_compressed_is_a_sentence(store: Store) -> None:
@@ -79,7 +93,7 @@ def test_nothing_compressed_is_a_sentence(store: Store) -> None:
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     draws = 2_000
-    means = [mean_interval(row.tolist()) for row in rng.normal(1.0, 0.3, (draws, 3))]
+    means = [mean_of(row.tolist()).interval for row in rng.normal(1.0, 0.3, (draws, 3))]
     ours, theirs = rng.normal(0, 0.1, (draws, 4)), rng.normal(0, 0.3, (draws, 4))
     apart = [difference(a.tolist(), b.tolist())[1] for a, b in zip(ours, theirs, strict=True)]
     for found, truth, least in ((means, 1.0, 0.94), (apart, 0.0, 0.94)):

@@ -29,6 +29,7 @@ def pairs(changes: list[float], size: int = 100) -> list[Pair]:
         ([0.2, 0.21, 0.19], True, "gain"),
         ([-0.2, 0.21, -0.19], False, "none"),
         ([-5.0], False, "seeds"),
+        ([-0.2, -0.2, -0.2], False, "seeds"),  # to the last item alike: what they would spread is not known
     ],
 )
 def test_a_gain_is_one_beyond_the_spread_of_paired_seeds(changes: list[float], higher: bool, verdict: str) -> None:
@@ -43,7 +44,7 @@ def test_the_interval_is_students() -> None:
 
 
 def test_sizes_are_judged_one_by_one_and_ascending() -> None:
-    rows = compare([*pairs([0.1, 0.1], 2_000), *pairs([-0.1, -0.1], 300)], True)
+    rows = compare([*pairs([0.1, 0.101], 2_000), *pairs([-0.1, -0.101], 300)], True)
     assert [(row["size"], row["verdict"]) for row in rows] == [(300, "loss"), (2_000, "gain")]
 
 

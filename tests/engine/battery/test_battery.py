@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from engine import cli
 from engine.battery.folders import evaluate_folder
@@ -18,7 +19,7 @@ from engine.errors import InputError
 from engine.exporting import export_hf
 from engine.figures.builders import build
 from engine.lab import Lab
-from tests.engine.exporting.homes import finished, shared
+from tests.engine.exporting.homes import finished, shared, study, write_text
 
 NAMES = ("gpt", "cnn", "bert")
 
@@ -71,6 +72,17 @@ def test_other_options_are_other_scores_and_the_run_s_own_stay(home: Path) -> No
         assert [one.capability for one in own] == ["language-modelling"]
         loss = next(score.value for score in own[0].scores if score.metric == "loss")
         assert loss == pytest.approx(before, rel=1e-5) and reader.run(1).val_loss == loss
+
+
+def test_a_run_in_low_precision_gives_its_own_scores_again(tmp_path: Path) -> None:
+    spec = study("gpt", write_text(tmp_path / "text"))
+    low = replace(spec, execution=replace(spec.execution, precision="bfloat16"))
+    with Lab.open(tmp_path / "home", executor="thread") as lab:
+        assert lab.runner.wait(lab.runner.submit(low), timeout=120)
+        before = lab.reader().run(1).val_loss
+        (own,) = evaluate_runs(lab.store, [1])
+        loss = next(score.value for score in own.scores if score.metric == "loss")
+        assert loss == pytest.approx(before, rel=1e-6)
 
 
 def test_the_verb(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from engine.adapting.compression.codec import File, layout
 from engine.adapting.compression.load import compress, load_compressed
 from engine.adapting.compression.prune import pruned_weights, units_of
-from engine.adapting.compression.quantize import quantized, quiet_torchao
+from engine.adapting.compression.quantize import quantized
 from engine.capabilities._cost import file_bytes, footprint
 from engine.errors import TrainingError
 from engine.families import families
 from engine.families.base import build_for
+from engine.quiet import quiet_torchao
 from engine.study import CompressionMethod, RunSpec
 from tests.engine.adapting.compression.models import STUDIES, loss_of, model_of, spec_of
 

