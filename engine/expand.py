@@ -192,7 +192,7 @@ def _resolve_cell(study: StudySpec, size: int, index: int, variant: dict[str, Sc
     _check_context(source, shape_of_data, training.context)
     shape = dict(family.resolve(model, size, shape_of_data, training.context))
     counts = family.counts(shape, training.context)
-    resolved = resolve_training(training, counts, shape_of_data.n_train_items)
+    resolved = resolve_training(training, counts, shape_of_data.n_train_items, shape_of_data.about_train_items)
     return RunSpec(
         study=study.name,
         kind=study.kind,
@@ -246,8 +246,11 @@ def memory_bytes(counts: Counts, training: ResolvedTraining) -> int:
     return int(counts.n_params * BYTES_PER_PARAM + activations)
 
 
-def resolve_training(training: TrainingSpec, counts: Counts, n_train_items: int = 0) -> ResolvedTraining:
+def resolve_training(
+    training: TrainingSpec, counts: Counts, n_train_items: int = 0, about_train_items: int = 0
+) -> ResolvedTraining:
     """Fill in batch, steps, warm-up, decay and how often to evaluate for a model of this size."""
+    per_epoch = n_train_items or about_train_items
     batch = training.batch_size or n_train_items
     if not batch:
         raise StudyError(tr("training.batch_size: 0 means every training item, and this source does not list them."))
@@ -258,9 +261,9 @@ def resolve_training(training: TrainingSpec, counts: Counts, n_train_items: int 
     if training.steps is not None:
         n_steps = training.steps
     elif training.epochs is not msgspec.UNSET:
-        if not n_train_items:
+        if not per_epoch:
             raise StudyError(tr("training.epochs: this source does not list its training items; give steps instead."))
-        n_steps = math.ceil(training.epochs * math.ceil(n_train_items / batch))
+        n_steps = math.ceil(training.epochs * math.ceil(per_epoch / batch))
     elif training.tokens is not None:
         n_steps = math.ceil(training.tokens / per_step)
     else:

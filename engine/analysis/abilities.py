@@ -19,6 +19,11 @@ OTHER_SPLITS = ("ood_", "train_", "expected_")
 """Metrics of these prefixes are of other items, or of no measurement: they are shown, not judged."""
 
 
+def _judged(metric: str) -> bool:
+    """Whether a metric is of all the items: those of single classes (``f1[name]``) are shown, not judged."""
+    return not metric.startswith(OTHER_SPLITS) and not metric.endswith("]")
+
+
 def judged_capabilities(rows: Sequence["EvaluationRow"]) -> list[str]:
     """Capabilities with a metric other than the loss of language modelling, by name."""
     found = {row.capability for row in rows if row.capability != "language-modelling"}
@@ -43,7 +48,7 @@ def judge_study(
     rows = [
         row
         for row in reader.evaluations(study_id, final_only=True)
-        if row.run_id in runs and row.capability == capability and not row.metric.startswith(OTHER_SPLITS)
+        if row.run_id in runs and row.capability == capability and _judged(row.metric)
     ]
     if not rows:
         raise InputError(tr("Nothing of {capability} has been measured yet.", capability=capability))

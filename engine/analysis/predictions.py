@@ -3,7 +3,8 @@
 Reads the ``predictions.json`` that the capability ``classification`` keeps with a run. Pure functions of it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ class _File(msgspec.Struct, frozen=True):
     probabilities: list[list[float]]
     texts: list[str]
     origins: list[str]
+    images: dict[str, bytes] = {}  # msgspec copies it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Predictions:
     texts: tuple[str, ...]
     origins: tuple[str, ...]
     """File and row of each."""
+    images: Mapping[int, bytes] = field(default_factory=dict)
+    """PNG of some of them, by place, where they are images."""
 
     @property
     def predicted(self) -> Ints:
@@ -86,6 +90,8 @@ class Example:
     predicted: str
     p_label: float
     p_predicted: float
+    image: bytes = b""
+    """PNG, where the item is an image."""
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -98,7 +104,8 @@ def read_predictions(path: Path) -> Predictions:
     labels = np.asarray(found.labels, np.int64)
     if len({len(labels), len(found.texts), len(found.origins)}) > 1 or (labels >= len(found.classes)).any():
         raise InputError(tr("{path} holds no predictions: {error}.", path=str(path), error=tr("its parts do not fit")))
-    return Predictions(found.classes, labels, probabilities, tuple(found.texts), tuple(found.origins))
+    images = {int(place): content for place, content in found.images.items() if place.isdecimal()}
+    return Predictions(found.classes, labels, probabilities, tuple(found.texts), tuple(found.origins), images)
 
 
 def confusion(found: Predictions) -> Ints:
@@ -189,4 +196,5 @@ def _example(found: Predictions, i: int) -> Example:
         predicted=found.classes[predicted],
         p_label=float(found.probabilities[i, label]),
         p_predicted=float(found.probabilities[i, predicted]),
+        image=found.images.get(i, b""),
     )

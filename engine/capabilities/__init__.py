@@ -1,6 +1,6 @@
 """Measured abilities, one per file."""
 
-from engine.capabilities.base import Capability
+from engine.capabilities.base import Capability, Metric
 from engine.i18n import mark
 from engine.registry import Registry
 
@@ -9,5 +9,10 @@ capabilities: Registry[Capability] = Registry(mark("capability"), "engine.capabi
 
 def higher_is_better(capability: str, metric: str) -> bool:
     """Which way is up; what is not known falls, as losses do."""
-    known = capabilities[capability].metrics if capability in capabilities else ()
-    return any(found.higher_is_better for found in known if found.name == metric)
+    found = metric_of(capability, metric)
+    return found is not None and found.higher_is_better
+
+
+def metric_of(capability: str, metric: str) -> Metric | None:
+    """The metric of that name; None where the program does not know it, or the capability."""
+    return capabilities[capability].metric(metric) if capability in capabilities else None

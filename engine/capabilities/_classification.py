@@ -1,5 +1,6 @@
 """What classifiers are scored by: from log-probabilities of classes to accuracies, F1, likelihood and calibration."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ Floats = NDArray[np.float64]
 BOOTSTRAPS = 200
 """Resamples behind the standard errors that have no simple formula: known to 5 % themselves."""
 BOOTSTRAP_SALT = 0xB007
+MOST_CLASSES = 50
+"""Whose F1 is stored one by one: with more, lists of metrics could not be read, nor figures of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +77,42 @@ def macro_scores(metrics: tuple[str, str, str], found: Classified) -> list[Score
 
     A class that is never named has a precision of 0. Chance always names the commonest class.
     """
-    classes = np.eye(found.n_classes)
-    truth, predicted = classes[found.targets], classes[found.predicted]
     occurs = found.frequency > 0
-
-    def rates(weights: Floats) -> Floats:
-        """(m, 3) for weights (m, n) of the items."""
-        hits, named, there = weights @ (truth * predicted), weights @ predicted, weights @ truth
-        pairs = ((hits, named), (hits, there), (2 * hits, named + there))
-        each = np.stack([a / np.maximum(b, 1e-9) for a, b in pairs], axis=-1)
-        return np.asarray(each[:, occurs].mean(axis=1), np.float64)
-
-    values = rates(np.ones((1, len(found))))[0]
-    errors = rates(resamples(len(found))).std(axis=0, ddof=1)
+    values = rates(found, np.ones((1, len(found))))[:, occurs].mean(axis=1)[0]
+    errors = rates(found, resamples(len(found)))[:, occurs].mean(axis=1).std(axis=0, ddof=1)
     commonest, k = float(found.frequency.max()), int(occurs.sum())
     chances = (commonest / k, 1 / k, 2 * commonest / (1 + commonest) / k)
     return [
         Score(metric, float(value), float(error), len(found), chance)
         for metric, value, error, chance in zip(metrics, values, errors, chances, strict=True)
+    ]
+
+
+def rates(found: Classified, weights: Floats) -> Floats:
+    """Precision, recall and F1 of every class, (m, classes, 3), for weights (m, n) of the items."""
+    classes = np.eye(found.n_classes)
+    truth, predicted = classes[found.targets], classes[found.predicted]
+    hits, named, there = weights @ (truth * predicted), weights @ predicted, weights @ truth
+    pairs = ((hits, named), (hits, there), (2 * hits, named + there))
+    return np.stack([a / np.maximum(b, 1e-9) for a, b in pairs], axis=-1)
+
+
+def class_f1_scores(metric: str, names: Sequence[str], found: Classified) -> list[Score]:
+    """F1 of each class that occurs as ``metric[name]``, its items as ``n``; errors by bootstrap over all items.
+
+    None where there are more classes than ``MOST_CLASSES``: each is a row for every run. Chance always names the
+    commonest class.
+    """
+    if found.n_classes > MOST_CLASSES:
+        return []
+    values = rates(found, np.ones((1, len(found))))[0, :, 2]
+    errors = rates(found, resamples(len(found)))[:, :, 2].std(axis=0, ddof=1)
+    counts, share = np.bincount(found.targets, minlength=found.n_classes), found.frequency
+    guessed = np.zeros(found.n_classes)
+    guessed[share.argmax()] = 2 * share.max() / (1 + share.max())
+    return [
+        Score(f"{metric}[{names[k]}]", float(values[k]), float(errors[k]), int(counts[k]), float(guessed[k]))
+        for k in np.flatnonzero(counts).tolist()
     ]
 
 

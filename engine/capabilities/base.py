@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.i18n import tr
@@ -28,9 +28,13 @@ class Metric:
     number: int | None = None
     """Fills ``{number}`` in the title, where metrics differ by one: the loss of subtask 7."""
 
+    of: str | None = None
+    """Fills ``{of}`` in the title, where metrics differ by what they are of: the F1 of one class."""
+
     def words(self) -> str:
         """The title in the language in use."""
-        return tr(self.title) if self.number is None else tr(self.title, number=self.number)
+        filled = {"number": self.number, "of": self.of}
+        return tr(self.title, **{name: value for name, value in filled.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class Capability(ABC):
     description: ClassVar[str]
     Spec: ClassVar[type[TableSpec]]
     metrics: ClassVar[tuple[Metric, ...]]
+    by_class: ClassVar[tuple[Metric, ...]] = ()
+    """Metrics of which there is one for each class, stored as ``f1[name of the class]``."""
     is_ability: ClassVar[bool] = True
     """Whether it is something a model can do, and so may be judged for emergence; False for what a model costs."""
     scores_items: ClassVar[bool] = True
@@ -84,7 +90,15 @@ class Capability(ABC):
 
     def measures(self, metric: str, data: "DataShape") -> bool:
         """Whether a metric can be had of data of this shape; True unless overridden."""
-        return any(known.name == metric for known in self.metrics)
+        return self.metric(metric) is not None
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name, those of single classes among them; None where there is none."""
+        found = next((known for known in self.metrics if known.name == name), None)
+        kind, _, of = name.partition("[")
+        if found is None and of.endswith("]"):
+            found = next((replace(known, name=name, of=of[:-1]) for known in self.by_class if known.name == kind), None)
+        return found
 
     @abstractmethod
     def evaluate(self, spec: Any, model: ModelUnderTest, data: "Prepared") -> list[Score]:

@@ -1,6 +1,8 @@
-"""Telling the class of held-out texts: accuracy, precision, recall, F1, likelihood and calibration."""
+"""Telling the class of held-out texts or images: accuracy, precision, recall, F1, likelihood and calibration."""
 
 import dataclasses
+import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -8,19 +10,24 @@ import numpy as np
 
 from engine.capabilities import capabilities
 from engine.capabilities.base import Capability, Metric, Score
-from engine.i18n import mark
+from engine.i18n import mark, tr
 from engine.study import TableSpec
 
 if TYPE_CHECKING:
     from engine.capabilities._classification import Classified
     from engine.capabilities.base import ModelUnderTest
+    from engine.sources._images import Floats
     from engine.sources._label_table import Ints
     from engine.sources._labelled_items import LabelledItems
     from engine.sources.base import Prepared
 
 ITEMS_PER_BATCH = 64
+MOST_IMAGES = 4_096
+"""Test images at most, where a program makes as many as one likes: an accuracy to within 0.8 %."""
+PICTURES = 50
+"""Images kept of the best, and of the worst: as many as are shown."""
 PREDICTIONS = "predictions.json"
-"""Every test item's class, probabilities and text; ``engine.analysis.predictions`` reads it."""
+"""Every test item's class, probabilities, text or picture; ``engine.analysis.predictions`` reads it."""
 
 
 class ClassificationSpec(TableSpec, frozen=True, kw_only=True):
@@ -39,16 +46,16 @@ class ClassificationSpec(TableSpec, frozen=True, kw_only=True):
 
 @capabilities.register("classification")
 class Classification(Capability):
-    """What a classifier of texts is right about and how sure it is, on the rows that were held out for it alone.
+    """What a fine-tuned classifier is right about and how sure it is, on the items held out for it alone.
 
-    Standard errors of F1, precision, recall and calibration are by bootstrap over rows. Chance names the commonest
-    class, or guesses by frequency.
+    Standard errors of F1, precision, recall and calibration are by bootstrap over items. Chance names the commonest
+    class, or guesses by frequency. F1 is stored of each class too, where there are not very many.
     """
 
     name = "classification"
-    version = 1
-    title = mark("Classification of texts")
-    description = mark("Tell the class of every row of the test split of a labelled table.")
+    version = 2
+    title = mark("Classification")
+    description = mark("Tell the class of every row of the test split of a labelled table, or of held-out images.")
     Spec = ClassificationSpec
     metrics = (
         Metric("accuracy", mark("Accuracy"), True, "threshold"),
@@ -61,17 +68,18 @@ class Classification(Capability):
         Metric("ece", mark("Expected calibration error"), False, "continuous"),
     )
 
-    def evaluate(self, spec: ClassificationSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
-        """Nothing where the data are no labelled table or the model has no head for it."""
-        from engine.capabilities import _classification as scoring
-        from engine.sources._labelled_items import LabelledItems
+    by_class = (Metric("f1", mark("F1 of {of}"), True, "threshold"),)
 
-        if not isinstance(data, LabelledItems) or model.outputs is None:
+    def evaluate(self, spec: ClassificationSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
+        """Nothing where the data are neither a labelled table nor images with a test split, or the model no head."""
+        from engine.capabilities import _classification as scoring
+
+        tested = tested_on(model, data)
+        if tested is None:
             return []
-        rows = data.rows("test")
-        found = classify(model, data, rows)
+        found, names = tested.found, tested.names
         if model.keep is not None:
-            model.keep("predictions", PREDICTIONS, _file(data, found))
+            model.keep("predictions", PREDICTIONS, _file(tested))
         accuracy = scoring.top_k_score("accuracy", found, 1)
         nll = scoring.likelihood_score("", found)
         assert nll.chance is not None
@@ -82,7 +90,44 @@ class Classification(Capability):
             Score("log_likelihood", -nll.value, nll.stderr, nll.n, -nll.chance),
             scoring.brier_score("brier", found),
             scoring.calibration_score("ece", found, spec.bins),
+            *scoring.class_f1_scores("f1", names, found),
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Items of the test split, what a model takes them for, and how they are shown."""
+
+    names: tuple[str, ...]
+    """Of the classes."""
+    found: "Classified"
+    texts: list[str]
+    origins: list[str]
+    """Where each came from."""
+    images: "Floats | None" = None
+    """(n, channels, h, w) in -1..1, where the items are images."""
+
+
+def tested_on(model: "ModelUnderTest", data: "Prepared") -> Tested | None:
+    """The whole test split; None where there is none that the model has a head for."""
+    from engine.capabilities.image_classification import classify as classify_images
+    from engine.sources._images import ImageData
+    from engine.sources._labelled_items import LabelledItems
+
+    if model.outputs is None:
+        return None
+    if isinstance(data, LabelledItems):
+        items = data.texts("test")
+        texts, origins = ["\n\n".join(texts) for _, texts in items], [where for where, _ in items]
+        return Tested(data.class_names, classify(model, data, data.rows("test")), texts, origins)
+    if not isinstance(data, ImageData):
+        return None
+    batch = data.held_out("test", MOST_IMAGES)
+    found = classify_images(model, batch["inputs"], batch["targets"], len(data.class_names))
+    if found is None:
+        return None
+    origins = [tr("test image {number:,}", number=number + 1) for number in range(len(found))]
+    return Tested(data.class_names, found, [""] * len(found), origins, batch["inputs"])
 
 
 def classify(model: "ModelUnderTest", data: "LabelledItems", rows: "Ints") -> "Classified":
@@ -101,14 +146,31 @@ def classify(model: "ModelUnderTest", data: "LabelledItems", rows: "Ints") -> "C
     return Classified(data.labels[rows], found)
 
 
-def _file(data: "LabelledItems", found: "Classified") -> bytes:
-    items = data.texts("test")
+def _file(tested: Tested) -> bytes:
+    probabilities = np.exp(tested.found.log_probabilities)
     return msgspec.json.encode(
         {
-            "classes": data.class_names,
-            "labels": found.targets.tolist(),
-            "probabilities": np.exp(found.log_probabilities).round(6).tolist(),
-            "texts": ["\n\n".join(texts) for _, texts in items],
-            "origins": [where for where, _ in items],
+            "classes": tested.names,
+            "labels": tested.found.targets.tolist(),
+            "probabilities": probabilities.round(6).tolist(),
+            "texts": tested.texts,
+            "origins": tested.origins,
+            "images": {} if tested.images is None else _pictures(tested.images, tested.found),
         }
     )
+
+
+def _pictures(images: "Floats", found: "Classified") -> dict[str, bytes]:
+    """PNG of the images that the model is surest and rightest of, and most wrong about, by their place."""
+    from PIL import Image
+
+    from engine.sources._images import to_pixels
+
+    of_truth = found.log_probabilities[np.arange(len(found)), found.targets]
+    order = np.argsort(-of_truth, kind="stable")
+    made = {}
+    for place in {*order[:PICTURES].tolist(), *order[-PICTURES:].tolist()}:
+        stream = io.BytesIO()
+        Image.fromarray(to_pixels(images[place : place + 1])[0]).save(stream, format="png")
+        made[str(place)] = stream.getvalue()
+    return made

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as batchnorm
 
 from engine.base_folder import BaseModel, read_base
 from engine.errors import StudyError
@@ -29,14 +30,20 @@ ADAPTER = "adapter"
 
 
 class FineTuned(nn.Module):
-    """A model of transformers and the task it is tuned for. ``probe`` keeps dropout off: the base is only read."""
+    """A model of transformers and the task it is tuned for. ``probe`` keeps dropout off: the base is only read.
+
+    What batch normalisation knows of a ``pretrained`` base's features stays: a few small batches know no better.
+    """
 
     class_weights: Tensor | None
 
-    def __init__(self, model: nn.Module, task: Task, class_weights: Tensor | None, probe: bool) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, shape: Shape, class_weights: Tensor | None, *, probe: bool, pretrained: bool
+    ) -> None:
         super().__init__()
-        self.model, self.task, self.probe = model, task, probe
+        self.model, self.task, self.shape, self.probe = model, task, shape, probe
         self.compute_dtype = torch.float32
+        self._averaging = [m for m in model.modules() if isinstance(m, batchnorm)] if pretrained else []
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_state_dict_post_hook(_without_twins)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_with_twins)  # type: ignore[no-untyped-call]
@@ -46,6 +53,8 @@ class FineTuned(nn.Module):
         super().train(mode)
         if self.probe:
             self.model.eval()
+        for module in self._averaging:
+            module.eval()
         return self
 
     def configure(self, *, compute_dtype: torch.dtype, attention: str = "") -> None:
@@ -55,12 +64,12 @@ class FineTuned(nn.Module):
     def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
         """What the head gives for a batch."""
         with self._casting():
-            return self.task.outputs(self.model, batch)
+            return self.task.outputs(self.model, self.task.ready(batch, self.shape))
 
     def loss(self, batch: Mapping[str, Tensor]) -> LossOutput:
         """That of the task."""
         with self._casting():
-            return self.task.loss(self.model, batch, self.class_weights)
+            return self.task.loss(self.model, self.task.ready(batch, self.shape), self.class_weights)
 
     def _casting(self) -> torch.autocast:
         device = next(self.model.parameters()).device.type
@@ -122,10 +131,11 @@ def configuration(shape: Shape) -> Any:
 
     Raises ``StudyError`` for an architecture that transformers does not know.
     """
-    config = _parsed(str(shape["config"]))
-    for name, value in task_of(str(shape["task"])).settings(shape).items():
+    task, config = task_of(str(shape["task"])), parsed(str(shape["config"]))
+    for name, value in task.settings(shape).items():
         setattr(config, name, value)
-    if getattr(config, "pad_token_id", None) is None:
+    config.architectures = config.architectures or []  # where there are several heads, as of DeiT, it looks here
+    if task.reads_text and getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = int(shape["pad"])
     return config
 
@@ -138,7 +148,7 @@ def body_size(config_text: str) -> int:
 @lru_cache(maxsize=64)
 def _body_size(config_text: str) -> int:
     with _quiet(), torch.device("meta"):
-        return _non_embedding(_transformers("AutoModel").from_config(_parsed(config_text)))
+        return _non_embedding(_transformers("AutoModel").from_config(parsed(config_text)))
 
 
 def fresh_modules(shape: Shape, base: BaseModel) -> tuple[str, ...]:
@@ -151,20 +161,25 @@ def fresh_modules(shape: Shape, base: BaseModel) -> tuple[str, ...]:
         model = _auto(task).from_config(configuration(shape))
     prefix = f"{model.base_model_prefix}."
     there = {name.removeprefix(prefix): size for name, size in _stored_shapes(base).items()}
+    found = {name: there.get(name.removeprefix(prefix)) for name, _ in model.named_parameters()}
+    if any(size is None and name.startswith(prefix) for name, size in found.items()):
+        # transformers calls some modules otherwise in memory than in files: only loading tells what is not there.
+        with _quiet():
+            found |= _sizes_loaded(base, task, model, configuration(shape))
     fresh: dict[str, None] = {}
     for name, parameter in model.named_parameters():
-        size = there.get(name.removeprefix(prefix))
+        size = found[name]
         if size == tuple(parameter.shape):
             continue
         inside = name.startswith(prefix) and "pooler" not in name
         if inside:
-            found = tr("it is missing") if size is None else tr("its size is {size}", size=str(size))
+            why = tr("it is missing") if size is None else tr("its size is {size}", size=str(size))
             raise StudyError(
                 tr(
                     "model.base: the weights in {path} do not fit its config.json ({name}: {why}).",
                     path=str(base.folder),
                     name=name,
-                    why=found,
+                    why=why,
                 ),
                 tr("Give a folder whose files belong together."),
             )
@@ -185,6 +200,7 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
     reference: Any = reductions.StorageWeakRef
     shape = dict(items)
     task = task_of(str(shape["task"]))
+    rows = task.counted_rows
     kept: dict[object, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -200,8 +216,8 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
     model.train()
     counter = FlopCounterMode(display=False)
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        batch = task.example(shape, 1, context, device)
-        torch.autograd.backward(task.loss(model.model, batch, None).loss)
+        batch = task.example(shape, rows, context, device)
+        torch.autograd.backward(task.loss(model.model, task.ready(batch, shape), None).loss)
     parameters = list(model.parameters())
     for parameter in parameters:
         kept.pop(reference(parameter.untyped_storage()), None)
@@ -209,8 +225,8 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
         n_params=sum(p.numel() for p in parameters),
         n_params_non_embedding=_non_embedding(model),
         n_trainable=sum(p.numel() for p in parameters if p.requires_grad),
-        flops_per_token=counter.get_total_flops() / context,
-        activation_bytes_per_token=sum(storage.nbytes() for storage in kept.values()) / context,
+        flops_per_token=counter.get_total_flops() / (rows * context),
+        activation_bytes_per_token=sum(storage.nbytes() for storage in kept.values()) / (rows * context),
     )
 
 
@@ -228,6 +244,7 @@ def export(model: FineTuned, shape: Shape, folder: Path) -> None:
             whole = adapted.merge_and_unload()
         saved: Any = whole
         saved.save_pretrained(folder)
+    model.task.exported(shape, folder)
 
 
 def _prepared(shape: Shape, task: Task, model: nn.Module) -> FineTuned:
@@ -240,7 +257,8 @@ def _prepared(shape: Shape, task: Task, model: nn.Module) -> FineTuned:
     if method == "lora":
         model = _adapted(shape, task, model, fresh)
     weights = json.loads(str(shape["class_weights"])) if shape.get("class_weights") else None
-    return FineTuned(model, task, None if weights is None else torch.tensor(weights), method == "frozen")
+    known = None if weights is None else torch.tensor(weights)
+    return FineTuned(model, task, shape, known, probe=method == "frozen", pretrained=method != "scratch")
 
 
 def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn.Module:
@@ -249,12 +267,14 @@ def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn
 
     targets: list[str] | str = [name.strip() for name in str(shape["lora_targets"]).split(",") if name.strip()]
     known = str(shape["architecture"]) in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-    if targets == [ALL_LINEAR] or not (targets or known):
+    if not (targets or known):
+        targets = task.lora_targets(model, shape) or ALL_LINEAR
+    if targets == [ALL_LINEAR]:
         targets = ALL_LINEAR
     # A head is trained whole: peft adds it by its own name, and would wrap its parts once more.
     heads = {name if "pooler" in name else name.partition(".")[0] for name in fresh}
     config = LoraConfig(
-        task_type=task.peft_type,
+        task_type=task.peft_type or None,
         r=int(shape["lora_rank"]),
         lora_alpha=int(shape["lora_alpha"]),
         lora_dropout=float(shape["lora_dropout"]),
@@ -287,23 +307,41 @@ def _loaded(shape: Shape, task: Task, config: Any) -> nn.Module:
             tr("model.base: the weights in {path} have changed since this run was made.", path=str(folder)),
             tr("Start the study again to use them as they are now."),
         )
+    model, _ = _read(folder, task, config)
+    task.loaded(model, shape)
+    return model
+
+
+def _read(folder: Path, task: Task, config: Any) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The model with the folder's weights, and what transformers says of those that it did not find there."""
     try:
-        model: nn.Module = _auto(task).from_pretrained(
+        model, info = _auto(task).from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # of a head for other classes; the body has been checked
+            output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         why = str(error).strip().partition("\n")[0].rstrip(".")
         raise StudyError(tr("model.base: {path} cannot be read: {why}.", path=str(folder), why=why)) from None
-    task.loaded(model, shape)
-    return model
+    return model, info
 
 
-def _parsed(config_text: str) -> Any:
+def _sizes_loaded(base: BaseModel, task: Task, model: nn.Module, config: Any) -> dict[str, tuple[int, ...] | None]:
+    """Shape that the base has of every parameter of ``model``, None where it has none, as loading finds them."""
+    with torch.random.fork_rng(devices=[]):
+        _, info = _read(base.folder, task, config)
+    found: dict[str, tuple[int, ...] | None] = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    found |= dict.fromkeys(info["missing_keys"])
+    return found | {name: tuple(stored) for name, stored, _ in info["mismatched_keys"]}
+
+
+def parsed(config_text: str) -> Any:
+    """The configuration of transformers; raises ``StudyError`` for an architecture that it does not know."""
     from transformers import CONFIG_MAPPING
 
     fields = json.loads(config_text)

@@ -32,13 +32,7 @@ class TextClassification(Task):
         return {"n_outputs": data.n_classes, "labels": json.dumps(data.class_names, ensure_ascii=False)}
 
     def settings(self, shape: Shape) -> dict[str, Any]:
-        names = dict(enumerate(json.loads(str(shape["labels"]))))
-        return {
-            "num_labels": int(shape["n_outputs"]),
-            "id2label": names,
-            "label2id": {name: number for number, name in names.items()},
-            "problem_type": "single_label_classification",
-        }
+        return class_settings(shape)
 
     def outputs(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> "Tensor":
         """Logits (batch, classes)."""
@@ -58,6 +52,17 @@ class TextClassification(Task):
         tokens = torch.randint(0, max(FEWEST_TOKENS, int(shape["vocab_size"])), (rows, context), device=device)
         targets = torch.randint(0, int(shape["n_outputs"]), (rows,), device=device)
         return {"inputs": tokens, "targets": targets}
+
+
+def class_settings(shape: Shape) -> dict[str, Any]:
+    """What the configuration of transformers says of the classes, whatever is classified."""
+    names = dict(enumerate(json.loads(str(shape["labels"]))))
+    return {
+        "num_labels": int(shape["n_outputs"]),
+        "id2label": names,
+        "label2id": {name: number for number, name in names.items()},
+        "problem_type": "single_label_classification",
+    }
 
 
 def model_inputs(batch: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

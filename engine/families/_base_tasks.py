@@ -7,18 +7,24 @@ loss. Its file imports torch only inside its functions.
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
+from engine.base_folder import BaseModel, check_tokenizer
 from engine.errors import StudyError
 from engine.families.base import DataShape, LossOutput, Modality, Shape
 from engine.i18n import mark, tr
-from engine.study import Scalar
+from engine.study import Scalar, TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
     from torch import Tensor, nn
+
+    from engine.sources.base import Prepared
 
 PREFIX = "_base_task_"
 
@@ -39,10 +45,26 @@ class Task(ABC):
     """What the rate of the study is multiplied by, of methods for which it is another than for a fresh head."""
     reads_text: ClassVar[bool] = True
     """Whether the base must have a tokenizer."""
+    counted_rows: ClassVar[int] = 1
+    """Items in the batch by which a model is counted: more where what it learns compares them."""
 
     @abstractmethod
     def dimensions(self, data: DataShape) -> dict[str, Scalar]:
         """What of the data is frozen into the shape; raises ``StudyError`` where they do not serve the task."""
+
+    def base_dimensions(self, base: BaseModel, data: DataShape) -> dict[str, Scalar]:
+        """What of the base is frozen into the shape beside its configuration, as how it wants its images."""
+        return {}
+
+    def fit_data(self, base: BaseModel, data: TableSpec) -> TableSpec:
+        """The data's spec with what follows from the base: its tokenizer, and what it can read at most."""
+        changed: dict[str, Any] = {}
+        if getattr(data, "tokenizer", None) == "":
+            check_tokenizer(base)
+            changed["tokenizer"] = str(base.folder)
+        if base.max_positions and getattr(data, "max_length", 0) > base.max_positions:
+            changed["max_length"] = base.max_positions
+        return msgspec.structs.replace(data, **changed) if changed else data
 
     @abstractmethod
     def settings(self, shape: Shape) -> dict[str, Any]:
@@ -55,6 +77,27 @@ class Task(ABC):
     def loaded(self, model: "nn.Module", shape: Shape) -> None:
         """Called when the base's weights are in ``model``, to begin with for what they do not bring."""
         return None
+
+    def lora_targets(self, model: "nn.Module", shape: Shape) -> list[str]:
+        """Modules that small matrices stand beside where the study names none; all linear ones where it is empty.
+
+        Raises ``StudyError`` where there is nothing for them to stand beside.
+        """
+        return []
+
+    def exported(self, shape: Shape, folder: Path) -> None:
+        """Called with the folder of an export, to add what its inputs are prepared by."""
+        return None
+
+    def seen(self, prepared: "Prepared", shape: Shape, batch_size: int, seed: int) -> "list[Mapping[str, Any]]":
+        """The first items of the first batch as the model reads them; see ``LabelledItems.seen``."""
+        whole: Any = prepared
+        found: list[Mapping[str, Any]] = whole.seen(batch_size=batch_size, seed=seed)
+        return found
+
+    def ready(self, batch: "Mapping[str, Tensor]", shape: Shape) -> "Mapping[str, Tensor]":
+        """A batch of the source with what has to be done to it for this base."""
+        return batch
 
     @abstractmethod
     def outputs(self, model: "nn.Module", batch: "Mapping[str, Tensor]") -> "Tensor":

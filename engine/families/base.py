@@ -52,6 +52,8 @@ class DataShape:
     """Tokens that a context must hold; 0 for data that can be cut anywhere."""
     n_train_items: int = 0
     """Training items where they are all listed, so that a batch can be all of them; 0 where they are not."""
+    about_train_items: int = 0
+    """About how many there are, where they are counted in preparing them only: what an epoch is reckoned by."""
     caption_length: int = 0
     """Tokens of a caption, padded, where the data are images with captions."""
     class_names: tuple[str, ...] = ()

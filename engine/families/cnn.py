@@ -214,7 +214,7 @@ class Cnn(Family):
 
         assert isinstance(model, Network)
         require_resnet(shape)
-        write_classifier(folder, resnet_config(shape), resnet_weights(model))
+        write_classifier(folder, resnet_config(shape), resnet_weights(model), shape)
 
 
 def _stages(spec: CnnSpec, side: int) -> int:

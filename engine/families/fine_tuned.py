@@ -42,7 +42,9 @@ class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
     ] = ""
     task: Annotated[
         str,
-        msgspec.Meta(title=mark("Task"), description=mark("What it is to learn: text-classification or causal.")),
+        msgspec.Meta(
+            title=mark("Task"), description=mark("What it is to learn, such as text-classification, causal or others.")
+        ),
     ] = "text-classification"
     method: Annotated[
         Literal["full", "frozen", "lora", "scratch"],
@@ -109,15 +111,8 @@ class FineTuned(Family):
         return tuple(sorted(self._bases(spec)))
 
     def fit_data(self, spec: FineTunedSpec, size: int, data: TableSpec) -> TableSpec:
-        """Text is read with the base's tokenizer, and cut to what the base can read."""
-        base = self._base(spec, size)
-        changed: dict[str, Any] = {}
-        if getattr(data, "tokenizer", None) == "":
-            folders.check_tokenizer(base)
-            changed["tokenizer"] = str(base.folder)
-        if base.max_positions and getattr(data, "max_length", 0) > base.max_positions:
-            changed["max_length"] = base.max_positions
-        return msgspec.structs.replace(data, **changed) if changed else data
+        """Text is read with the base's tokenizer and cut to what it can read; images get its size and colours."""
+        return task_of(spec.task).fit_data(self._base(spec, size), data)
 
     def resolve(self, spec: FineTunedSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The base whose size is ``size``, with its configuration, a hash of its weights and what the task adds."""
@@ -147,6 +142,7 @@ class FineTuned(Family):
             "pad": pad_id(config),
             "class_weights": _weights(data.class_counts) if spec.class_weights == "balanced" else "",
             **task.dimensions(data),
+            **task.base_dimensions(base, data),
         }
         if spec.method == "lora":
             fields = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
@@ -255,5 +251,10 @@ def _dimension(config: Mapping[str, Any], *names: str) -> int:
 
 def _weights(counts: tuple[int, ...]) -> str:
     """n / (classes x items of the class), as scikit-learn balances; JSON. A class without items weighs nothing."""
+    if not counts:
+        raise StudyError(
+            tr("model.class_weights: these data do not say how many of each class there are."),
+            tr("Leave it out; every class counts as often as it comes."),
+        )
     total, k = sum(counts), len(counts)
     return json.dumps([round(total / (k * count), 6) if count else 0.0 for count in counts])

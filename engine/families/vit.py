@@ -236,7 +236,7 @@ class Vit(Family):
         from engine.families._vit_export import vit_config, vit_weights
 
         assert isinstance(model, Network)
-        write_classifier(folder, vit_config(shape), vit_weights(model))
+        write_classifier(folder, vit_config(shape), vit_weights(model), shape)
 
 
 def _patch(spec: VitSpec, height: int, width: int) -> int:

@@ -134,4 +134,4 @@ class VitMasked(Vit):
         if shape["height"] != shape["width"]:
             raise InputError(tr("transformers fills in square images only; the weights are in the run's folder."))
         assert isinstance(model, MaskedNetwork)
-        write_classifier(folder, masked_config(shape), masked_weights(model))
+        write_classifier(folder, masked_config(shape), masked_weights(model), shape)

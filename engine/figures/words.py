@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.capabilities import capabilities
+from engine.capabilities import capabilities, metric_of
 from engine.errors import InputError
 from engine.families import families
 from engine.i18n import tr
@@ -79,8 +79,8 @@ def metric_name(capability: str, metric: str) -> str:
     """The metric's own title."""
     if capability == simulated.CAPABILITY and metric in simulated.METRICS:
         return tr(simulated.METRICS[metric])
-    known = capabilities[capability].metrics if capability in capabilities else ()
-    return {found.name: found.words() for found in known}.get(metric, metric)
+    found = metric_of(capability, metric)
+    return metric if found is None else found.words()
 
 
 def standard_error(values: list[float]) -> float | None:

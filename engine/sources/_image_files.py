@@ -3,8 +3,10 @@
 import hashlib
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -116,12 +118,23 @@ def class_folders(root: Path) -> list[str]:
     return names
 
 
-def class_names(given: str, columns: tuple[str, str]) -> tuple[str, ...]:
-    """The classes of ``find``, without looking at any image and without minding what is bad."""
+def class_counts(given: str, columns: tuple[str, str]) -> dict[str, int]:
+    """The classes of ``find`` with their files, without looking at any image and without minding what is bad."""
     root = Path(given).expanduser()
-    if given and root.is_dir() and _table_of(root) is None:
-        return tuple(folder for folder in class_folders(root) if _holds_images(root / folder))
-    return find(given, columns, lambda _where, _why: None).classes
+    entries = os.scandir(root) if given and root.is_dir() else ()
+    deciding = [e for e in entries if e.is_dir() or e.name.endswith(tuple(_readers.TABLES))]
+    changed = tuple(sorted((entry.name, entry.stat().st_mtime_ns) for entry in deciding))
+    own = root.stat().st_mtime_ns if given and root.exists() else 0
+    return dict(_class_counts(given, columns, (("", own), *changed)))
+
+
+@lru_cache(maxsize=16)
+def _class_counts(
+    given: str, columns: tuple[str, str], changed: tuple[tuple[str, int], ...]
+) -> tuple[tuple[str, int], ...]:
+    found = find(given, columns, lambda _where, _why: None)
+    counts = Counter(place for _, place in found.files)
+    return tuple((name, counts[place]) for place, name in enumerate(found.classes))
 
 
 def _holds_images(folder: Path) -> bool:

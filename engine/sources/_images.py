@@ -4,19 +4,31 @@ A batch of images is ``inputs`` float32 (b, channels, h, w) in -1..1 and ``targe
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import InputError
 from engine.families.base import DataShape
+from engine.i18n import mark, tr
 from engine.sources._procedural import SPLITS, Items, Procedural, Split
 from engine.sources.base import Batch, Preview
+
+TestShare = Annotated[
+    Annotated[float, msgspec.Meta(gt=0, le=0.5)] | None,
+    msgspec.Meta(
+        title=mark("Test share"),
+        description=mark("Share held out for results alone; by default none, and a fifth where a model is fine-tuned."),
+    ),
+]
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
+MOST_HELD_OUT = 0.9
 MIDDLE = 127.5
 """The pixel value that becomes 0."""
 AUGMENT_SALT = 0xA06
@@ -39,15 +51,25 @@ class ImageData(Protocol):
         ...
 
 
-def image_shape(channels: int, height: int, width: int, n_classes: int, n_train_items: int = 0) -> DataShape:
-    """The data shape of labelled images of one size: a sample is read at once."""
-    return DataShape(
-        "images",
-        n_classes=n_classes,
-        sample_shape=(channels, height, width),
-        fixed_context=1,
-        n_train_items=n_train_items,
-    )
+def image_shape(channels: int, height: int, width: int, class_names: Sequence[str], **known: Any) -> DataShape:
+    """The data shape of labelled images of one size: a sample is read at once. ``known`` are further fields of it."""
+    names = tuple(class_names)
+    sample = (channels, height, width)
+    return DataShape("images", n_classes=len(names), sample_shape=sample, fixed_context=1, class_names=names, **known)
+
+
+def check_shares(validation: float, test: float | None) -> None:
+    """Raise ``InputError`` where nothing is left to train on."""
+    if validation + (test or 0.0) > MOST_HELD_OUT:
+        raise InputError(
+            tr("data.test_fraction: with the validation share it leaves next to nothing to train on."),
+            tr("Hold out {share:.0%} at most in all.", share=MOST_HELD_OUT),
+        )
+
+
+def test_note(n: int) -> list[str]:
+    """What a report says of the images of the test split; nothing where there are none."""
+    return [tr("Held out for results alone: {n:,} images.", n=n)] if n else []
 
 
 def normalised(pixels: Pixels) -> Floats:
@@ -138,9 +160,9 @@ class DrawnItems(Procedural):
         raise TypeError("images are not text")
 
     def preview(self, n: int) -> list[Preview]:
-        """The first ``n`` images of every split."""
+        """The first ``n`` images of every split that there is."""
         found: list[Preview] = []
-        for split in SPLITS:
+        for split in (*SPLITS, "test"):
             batch = self.held_out(split, n)
             for label, image in zip(batch["targets"].tolist(), to_pixels(batch["inputs"]), strict=True):
                 found.append({"origin": split, "label": self.class_names[label], "image": image})

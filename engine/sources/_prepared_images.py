@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from engine.i18n import mark, tr
 from engine.sources import _image_files, _lookalike, _minhash
-from engine.sources._images import DrawnItems, Floats, augmented, normalised
+from engine.sources._images import DrawnItems, Floats, augmented, normalised, test_note
 from engine.sources._procedural import Items, Listed
 from engine.sources._readers import OnBad
 from engine.sources._spec import Skipped
@@ -57,7 +57,7 @@ class PreparedImages(DrawnItems, Listed):
 
     def __init__(self, folder: Path, meta: Meta, spec: "ImageFolderSpec", version: int) -> None:
         with np.load(folder / ROWS_FILE) as rows:
-            splits: Any = {"train": rows["train"], "validation": rows["validation"]}
+            splits: Any = {name: rows[name] for name in rows.files}
         self._pixels = np.asarray(np.memmap(folder / PIXELS_FILE, np.uint8, "r", shape=meta.shape))
         self._kept_report = meta.report
         self._shift = spec.size * AUGMENT_PIXELS if spec.augment == "light" else 0.0
@@ -133,9 +133,10 @@ def make(
     classes = np.asarray(staged.classes, np.int64)
     usable = _enough(listing.classes, classes, on_bad)
     on_progress(mark("finding duplicates"), 0.0)
-    parts = split_alike(staged, classes, usable, listing.classes, spec.validation_fraction)
+    parts, test = _split(spec, staged, classes, usable, listing.classes)
     on_progress(mark("finding duplicates"), 1.0)
-    rows = {name: _rows(mask, classes) for name, mask in (("train", parts.train), ("validation", parts.validation))}
+    masks = {"train": parts.train, "validation": parts.validation} | ({} if test is None else {"test": test})
+    rows = {name: _rows(mask, classes) for name, mask in masks.items()}
     for part in rows.values():
         seen.update(part.tobytes())
     np.savez(folder / ROWS_FILE, **rows)  # type: ignore[arg-type]
@@ -143,7 +144,7 @@ def make(
         fingerprint=seen.hexdigest(),
         classes=listing.classes,
         shape=(len(classes), spec.size, spec.size, spec.n_channels),
-        report=_report(staged, parts, classes, listing, skipped, spec),
+        report=_report(staged, parts, test, classes, listing, skipped, spec),
     )
     (folder / META_FILE).write_bytes(msgspec.json.encode(meta))
 
@@ -221,6 +222,22 @@ def _too_few(n: int) -> str:
     return tr("has {n} images that can be used, and a class needs {needed}", n=n, needed=MIN_PER_CLASS)
 
 
+def _split(
+    spec: "ImageFolderSpec",
+    staged: Staged,
+    classes: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+    names: tuple[str, ...],
+) -> tuple[Split, NDArray[np.bool_] | None]:
+    """Training and validation, and what is held out for results alone: that first, so that it is the same always."""
+    if not spec.test_fraction:
+        return split_alike(staged, classes, usable, names, spec.validation_fraction), None
+    first = split_alike(staged, classes, usable, names, spec.test_fraction)
+    share = spec.validation_fraction / (1 - spec.test_fraction)
+    rest = split_alike(staged, classes, first.train, names, share)
+    return replace(rest, n_dropped=rest.n_dropped + first.n_dropped), first.validation
+
+
 def split_alike(
     staged: Staged, classes: NDArray[np.int64], usable: NDArray[np.bool_], names: tuple[str, ...], fraction: float
 ) -> Split:
@@ -281,6 +298,7 @@ def _rows(mask: NDArray[np.bool_], classes: NDArray[np.int64]) -> Items:
 def _report(
     staged: Staged,
     parts: Split,
+    test: NDArray[np.bool_] | None,
     classes: NDArray[np.int64],
     listing: _image_files.Listing,
     skipped: Skipped,
@@ -288,7 +306,8 @@ def _report(
 ) -> QualityReport:
     n_train, n_validation = int(parts.train.sum()), int(parts.validation.sum())
     each = spec.size**2 * spec.n_channels
-    counts = np.bincount(classes[parts.train | parts.validation], minlength=len(listing.classes))
+    kept = parts.train | parts.validation if test is None else parts.train | parts.validation | test
+    counts = np.bincount(classes[kept], minlength=len(listing.classes))
     return QualityReport(
         n_documents=len(classes),
         n_train=n_train,
@@ -304,7 +323,7 @@ def _report(
         length_unit=mark("pixels (shorter side)"),
         label_counts=tuple(zip(listing.classes, counts.tolist(), strict=True)),
         encodings=tuple(sorted(staged.formats.items())),
-        notes=tuple(_notes(staged, parts, listing, spec)),
+        notes=(*_notes(staged, parts, listing, spec), *test_note(0 if test is None else int(test.sum()))),
     )
 
 

@@ -20,8 +20,9 @@ from engine.i18n import mark, tr
 from engine.sources.base import Batch, Preview, QualityReport
 from engine.study import TableSpec
 
-Split = Literal["train", "validation", "ood"]
+Split = Literal["train", "validation", "test", "ood"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "ood")
+"""Those that every source may have; ``test`` is for those of which a part is held out for results alone."""
 Items = NDArray[np.int64]
 """Whole items, int64 (n, item_length)."""
 
@@ -164,8 +165,8 @@ class Procedural(ABC):
 class Stream(Procedural):
     """Items drawn at random, sorted into splits by a hash of their question, so that no question is in two."""
 
-    def __init__(self, *args: Any, validation_fraction: float, **kwargs: Any) -> None:
-        self.validation_fraction = validation_fraction
+    def __init__(self, *args: Any, validation_fraction: float, test_fraction: float = 0.0, **kwargs: Any) -> None:
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         super().__init__(*args, **kwargs)
 
     @abstractmethod
@@ -181,9 +182,10 @@ class Stream(Procedural):
         return hash_rows(items[:, : self.item_length - self.answer_length])
 
     def split_of(self, items: Items) -> NDArray[np.int8]:
-        """(n,) 0 for training, 1 for validation, 2 for out of distribution: a function of the item alone."""
-        held_out = self.key(items) < np.uint64(self.validation_fraction * 2.0**64)
-        return np.where(self.is_ood(items), 2, held_out).astype(np.int8)
+        """(n,) 0 for training, 1 for validation, 2 for out of distribution, 3 for tests: a function of the item."""
+        keys, held_out = self.key(items), self.validation_fraction + self.test_fraction
+        part = np.where(keys < np.uint64(self.test_fraction * 2.0**64), 3, keys < np.uint64(held_out * 2.0**64))
+        return np.where(self.is_ood(items), 2, part).astype(np.int8)
 
     def never_trained_on(self, key: int, n: int, draw: Callable[[np.random.Generator, int], Items]) -> Items:
         """At most ``n`` different items of those that ``draw`` gives, none of training; equal keys give equal items.
@@ -197,8 +199,11 @@ class Stream(Procedural):
 
     def draw(self, split: Split, rng: np.random.Generator, n: int) -> Items:
         """See ``Procedural``: draws until ``n`` of the split are found. Raises ``InputError`` where none is."""
-        wanted = {"train": 0, "validation": 1, "ood": 2}[split]
-        share = {"train": 1 - self.validation_fraction, "validation": self.validation_fraction, "ood": 0.5}[split]
+        wanted = {"train": 0, "validation": 1, "ood": 2, "test": 3}[split]
+        shares = {"validation": self.validation_fraction, "test": self.test_fraction, "ood": 0.5}
+        share = shares.get(split, 1 - self.validation_fraction - self.test_fraction)
+        if not share:
+            return np.zeros((0, self.item_length), np.int64)
         found: list[Items] = []
         missing = n
         for _ in range(_ROUNDS):

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from engine.families.base import DataShape
 from engine.i18n import mark, tr
 from engine.sources import sources
-from engine.sources._images import DrawnItems, Floats, augmented, image_shape, moved
+from engine.sources._images import DrawnItems, Floats, TestShare, augmented, check_shares, image_shape, moved, test_note
 from engine.sources._procedural import Items, Listed, Split
 from engine.sources.base import Batch, OnProgress, Preview, QualityReport, Source
 from engine.study import TableSpec
 
 N_IMAGES, SIDE, LEVELS, N_CLASSES = 1_797, 8, 16, 10
 """What scikit-learn's file holds: images, pixels per side, the brightest pixel, and classes."""
+NAMES = tuple(str(digit) for digit in range(N_CLASSES))
 SPLIT_SALT, OOD_SALT = 0xD161, 0xD162
 OOD_DEGREES = (20.0, 35.0)
 OOD_PIXELS = (1.0, 2.0)
@@ -52,6 +53,7 @@ class DigitsSpec(TableSpec, frozen=True, kw_only=True):
             description=mark("How many of the images that are not held out are trained on; by default all of them."),
         ),
     ] = None
+    test_fraction: TestShare = None
 
 
 class DigitItems(DrawnItems, Listed):
@@ -62,19 +64,16 @@ class DigitItems(DrawnItems, Listed):
     """
 
     def __init__(self, spec: DigitsSpec) -> None:
+        check_shares(spec.validation_fraction, spec.test_fraction)
         images, labels = load()
-        n_held_out = round(spec.validation_fraction * N_IMAGES)
-        order = np.random.default_rng(SPLIT_SALT).permutation(N_IMAGES)
-        held_out = order[:n_held_out]
+        places = parts(spec)
+        asked = places["test"] if spec.test_fraction else places["validation"]
         self._augment = spec.augment == "light"
         self._labels = labels
-        self._images = np.concatenate([images, out_of_distribution(images[held_out])])
-        train = order[n_held_out:][: spec.train_images]
-        places: dict[Split, NDArray[np.int64]] = {"train": train, "validation": held_out}
+        self._images = np.concatenate([images, out_of_distribution(images[asked])])
         splits = {name: np.stack([rows, labels[rows]], axis=1) for name, rows in places.items()}
-        splits["ood"] = np.stack([N_IMAGES + np.arange(n_held_out), labels[held_out]], axis=1)
-        names = tuple(str(digit) for digit in range(N_CLASSES))
-        super().__init__("digits", Digits.version, spec, names, item_length=2, answer_length=1, splits=splits)
+        splits["ood"] = np.stack([N_IMAGES + np.arange(len(asked)), labels[asked]], axis=1)
+        super().__init__("digits", Digits.version, spec, NAMES, item_length=2, answer_length=1, splits=splits)
 
     def images(self, items: Items) -> Floats:
         """float32 (n, 1, 8, 8) in -1..1."""
@@ -89,6 +88,9 @@ class DigitItems(DrawnItems, Listed):
 
     def _report(self) -> QualityReport:
         n_train, n_validation = self.n_items("train"), self.n_items("validation")
+        notes = [tr("Real handwriting of 13 people who are in both splits: that of others may be read less well.")]
+        notes.append(tr("Duplicates are images whose pixels are all equal."))
+        notes += test_note(self.n_items("test"))
         flat = self._images[:N_IMAGES].reshape(N_IMAGES, -1)
         held_out = {row.tobytes() for row in flat[self.all_items("validation")[:, 0]]}
         return QualityReport(
@@ -101,11 +103,20 @@ class DigitItems(DrawnItems, Listed):
             near_duplicates=0,
             leaked=sum(row.tobytes() in held_out for row in flat[self.all_items("train")[:, 0]]),
             label_counts=tuple(zip(self.class_names, np.bincount(self._labels).tolist(), strict=True)),
-            notes=(
-                tr("Real handwriting of 13 people who are in both splits: that of others may be read less well."),
-                tr("Duplicates are images whose pixels are all equal."),
-            ),
+            notes=tuple(notes),
         )
+
+
+def parts(spec: DigitsSpec) -> dict[Split, NDArray[np.int64]]:
+    """Places of the images of each split. What is held out comes first in one fixed order, tests before validation:
+
+    test images of a fine-tuning are never among what a base was pretrained on, whose validation share is as large.
+    """
+    order = np.random.default_rng(SPLIT_SALT).permutation(N_IMAGES)
+    n_test = round((spec.test_fraction or 0.0) * N_IMAGES)
+    n_held_out = n_test + round(spec.validation_fraction * N_IMAGES)
+    train = order[n_held_out:][: spec.train_images]
+    return {"train": train, "validation": order[n_test:n_held_out], "test": order[:n_test]}
 
 
 @lru_cache(maxsize=1)
@@ -141,8 +152,7 @@ class Digits(Source):
 
     def shape(self, spec: DigitsSpec) -> DataShape:
         """Grey images of 8 x 8 pixels in ten classes."""
-        n_train = N_IMAGES - round(spec.validation_fraction * N_IMAGES)
-        return image_shape(1, SIDE, SIDE, N_CLASSES, min(n_train, spec.train_images or n_train))
+        return image_shape(1, SIDE, SIDE, NAMES, n_train_items=len(parts(spec)["train"]))
 
     def prepare(self, spec: DigitsSpec, cache: Path, on_progress: OnProgress) -> DigitItems:
         """Read from scikit-learn's own file; see ``Source.prepare``."""

@@ -10,7 +10,7 @@ from engine.families.base import DataShape
 from engine.i18n import mark
 from engine.sources import _image_files, _prepared_images, sources
 from engine.sources._cache import cached, entry_key
-from engine.sources._images import image_shape
+from engine.sources._images import TestShare, check_shares, image_shape
 from engine.sources._prepared_images import PIPELINE_VERSION, PreparedImages
 from engine.sources._readers import stop_or_skip
 from engine.sources._spec import Skipped
@@ -79,6 +79,8 @@ class ImageFolderSpec(TableSpec, frozen=True, kw_only=True):
         ),
     ] = False
 
+    test_fraction: TestShare = None
+
     @property
     def n_channels(self) -> Literal[1, 3]:
         """Channels of every image."""
@@ -101,18 +103,28 @@ class ImageFolder(Source):
     reads = _image_files.ENDINGS
 
     def shape(self, spec: ImageFolderSpec) -> DataShape:
-        """Images (channels, size, size) in as many classes as there are folders or labels."""
-        classes = _image_files.class_names(spec.path, spec.columns)
-        return image_shape(spec.n_channels, spec.size, spec.size, len(classes))
+        """Images (channels, size, size) in as many classes as there are folders or labels; counts are of files."""
+        counts = _image_files.class_counts(spec.path, spec.columns)
+        trained = 1 - spec.validation_fraction - (spec.test_fraction or 0.0)
+        about = tuple(max(1, round(trained * n)) for n in counts.values())
+        return image_shape(
+            spec.n_channels,
+            spec.size,
+            spec.size,
+            tuple(counts),
+            class_counts=about,
+            about_train_items=sum(about),
+        )
 
     def prepare(self, spec: ImageFolderSpec, cache: Path, on_progress: OnProgress) -> PreparedImages:
         """Read, make the same size, find duplicates and split; see ``Source.prepare``."""
+        check_shares(spec.validation_fraction, spec.test_fraction)
         skipped = Skipped()
         on_bad = stop_or_skip(spec.skip_bad, skipped)
         listing = _image_files.find(spec.path, spec.columns, on_bad)
         stats = ((name, place, (listing.root / name).stat()) for name, place in listing.files)
         files = ((f"{listing.classes[place]}/{name}", s.st_size, s.st_mtime_ns) for name, place, s in stats)
-        shaping = {k: v for k, v in msgspec.structs.asdict(spec).items() if k != "augment"}
+        shaping = {k: v for k, v in msgspec.structs.asdict(spec).items() if k != "augment" and v is not None}
         key = f"images-{entry_key([self.name, self.version, PIPELINE_VERSION, shaping], files)}"
         needed = len(listing.files) * spec.size**2 * spec.n_channels
 

@@ -11,7 +11,7 @@ from engine.families.base import DataShape
 from engine.i18n import mark
 from engine.sources import sources
 from engine.sources._drawing import SHAPES, TEXTURES, Floats, hues
-from engine.sources._images import DrawnItems, image_shape
+from engine.sources._images import DrawnItems, TestShare, check_shares, image_shape
 from engine.sources._procedural import Items, ProceduralSpec, Split, Stream
 from engine.sources.base import OnProgress, Preview, Source
 
@@ -69,6 +69,7 @@ class ShapesSpec(ProceduralSpec, frozen=True, kw_only=True):
             le=2,
         ),
     ] = 0.1
+    test_fraction: TestShare = None
 
 
 class ShapeItems(DrawnItems, Stream):
@@ -79,6 +80,7 @@ class ShapeItems(DrawnItems, Stream):
     """
 
     def __init__(self, spec: ShapesSpec) -> None:
+        check_shares(spec.validation_fraction, spec.test_fraction)
         self.side, self.label, self.noise = spec.side, spec.label, spec.noise
         self._textured = spec.background == "textured"
         super().__init__(
@@ -89,6 +91,7 @@ class ShapeItems(DrawnItems, Stream):
             item_length=len(FIELDS) + 1,
             answer_length=1,
             validation_fraction=spec.validation_fraction,
+            test_fraction=spec.test_fraction or 0.0,
         )
 
     def sample(self, rng: np.random.Generator, n: int, *, ood: bool) -> Items:
@@ -200,7 +203,7 @@ class Shapes(Source):
 
     def shape(self, spec: ShapesSpec) -> DataShape:
         """Colour images in ten, five or fifty classes."""
-        return image_shape(3, spec.side, spec.side, len(class_names(spec.label)))
+        return image_shape(3, spec.side, spec.side, class_names(spec.label))
 
     def prepare(self, spec: ShapesSpec, cache: Path, on_progress: OnProgress) -> ShapeItems:
         """Nothing to load; see ``Source.prepare``."""

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QComboBox, QFormLayout, QListWidget, QListWidgetIt
 
 from engine.capabilities import capabilities
 from engine.events import RunState
+from engine.figures.words import metric_name
 from engine.i18n import tr
 from engine.study import DERIVED
 from lab_app import words
@@ -120,5 +121,4 @@ def _ability(kept: str) -> str:
 
 def _metric(kept: str, metric: str) -> str:
     """The title of a metric in the language in use; some have names that are made while measuring."""
-    known = capabilities[kept.partition(" ")[0]].metrics
-    return next((m.words() for m in known if m.name == metric), metric)
+    return metric_name(kept.partition(" ")[0], metric)

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.analysis.arrays import Floats, as_floats
 from engine.analysis.laws.noise import estimate_noise, perturb
-from engine.capabilities import capabilities
+from engine.capabilities import metric_of
 from engine.errors import InputError
 from engine.i18n import tr
 
@@ -25,10 +25,9 @@ _NO_ITEMS = 10_000
 
 def scale_of(capability: str, metric: str, values: Floats) -> Scale:
     """The scale a metric is straight on: logit for shares of items, log where all values are positive."""
-    if capability in capabilities:
-        kinds = {known.name: known.kind for known in capabilities[capability].metrics}
-        if kinds.get(metric) == "threshold":
-            return "logit"
+    known = metric_of(capability, metric)
+    if known is not None and known.kind == "threshold":
+        return "logit"
     return "log" if bool((values > 0).all()) else "linear"
 
 

@@ -105,6 +105,11 @@ def test_scores_agree_with_scikit_learn(base: Path, csv: Path, tmp_path: Path) -
     for metric, value in theirs.items():
         assert ours[metric].value == pytest.approx(value, abs=1e-4), metric
         assert ours[metric].n == 18 and ours[metric].stderr is not None
+    by_class = f1_score(truth, named, average=None, labels=range(3))
+    for number, name in enumerate(found.classes):
+        one = ours[f"f1[{name}]"]
+        assert one.value == pytest.approx(by_class[number], abs=1e-4) and one.stderr is not None
+        assert one.n == (truth == number).sum()
 
 
 def pretraining(text: Path) -> StudySpec:
