@@ -79,7 +79,7 @@ class Classification(Capability):
             return []
         found, names = tested.found, tested.names
         if model.keep is not None:
-            model.keep("predictions", PREDICTIONS, _file(tested))
+            model.keep("predictions", PREDICTIONS, predictions_file(tested))
         accuracy = scoring.top_k_score("accuracy", found, 1)
         nll = scoring.likelihood_score("", found)
         assert nll.chance is not None
@@ -146,7 +146,8 @@ def classify(model: "ModelUnderTest", data: "LabelledItems", rows: "Ints") -> "C
     return Classified(data.labels[rows], found)
 
 
-def _file(tested: Tested) -> bytes:
+def predictions_file(tested: Tested) -> bytes:
+    """What is kept with a run of its test items, JSON, to look at them one by one."""
     probabilities = np.exp(tested.found.log_probabilities)
     return msgspec.json.encode(
         {

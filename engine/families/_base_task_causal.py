@@ -23,6 +23,7 @@ class Causal(Task):
     """
 
     name = "causal"
+    title = mark("Causal language modelling of responses")
     modality = "instructions"
     auto_class = "AutoModelForCausalLM"
     peft_type = "CAUSAL_LM"

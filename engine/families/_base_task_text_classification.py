@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import StudyError
 from engine.families._base_tasks import Task
 from engine.families.base import DataShape, LossOutput, Shape
-from engine.i18n import tr
+from engine.i18n import mark, tr
 from engine.study import Scalar
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class TextClassification(Task):
     """``inputs`` (batch, t), ``mask`` (batch, t) and perhaps ``types``; ``targets`` int64 (batch,)."""
 
     name = "text-classification"
+    title = mark("Text classification")
     modality = "labelled"
     auto_class = "AutoModelForSequenceClassification"
     peft_type = "SEQ_CLS"

@@ -33,6 +33,8 @@ class Task(ABC):
     """One kind of question, and the head that answers it."""
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    """What it is called, in English."""
     modality: ClassVar[Modality]
     """What data it learns from."""
     auto_class: ClassVar[str]

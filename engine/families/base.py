@@ -22,7 +22,9 @@ Shape = Mapping[str, Scalar]
 """Every dimension of one model, frozen into its RunSpec; what ``build`` needs and nothing else."""
 
 
-Modality = Literal["tokens", "images", "audio", "pairs", "captions", "vectors", "labelled", "instructions"]
+Modality = Literal[
+    "tokens", "images", "audio", "pairs", "captions", "vectors", "labelled", "instructions", "tagged", "questions"
+]
 MODALITIES: Mapping[Modality, str] = {
     "tokens": mark("tokens"),
     "images": mark("images"),
@@ -32,6 +34,8 @@ MODALITIES: Mapping[Modality, str] = {
     "vectors": mark("vectors"),
     "labelled": mark("labelled texts"),
     "instructions": mark("prompts and responses"),
+    "tagged": mark("sentences with a tag for each word"),
+    "questions": mark("questions with the texts that answer them"),
 }
 """What each is called."""
 

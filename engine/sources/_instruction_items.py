@@ -1,6 +1,5 @@
 """Prompts and responses ready for tuning: what is given, what is to be learnt, and where one turns into the other."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,22 @@ from engine.errors import InputError
 from engine.i18n import mark, tr
 from engine.sources._instruction_rows import read_rows
 from engine.sources._label_table import Ints
-from engine.sources._token_rows import TOKENIZER, TokenRows, load_tokenizer, pad_of, report_of, save_arrays
+from engine.sources._token_rows import (
+    NOTHING,
+    TOKENIZER,
+    TokenRows,
+    cut_note,
+    load_tokenizer,
+    pad_of,
+    report_of,
+    save_arrays,
+)
 from engine.sources.base import Batch, OnProgress, QualityReport
 
 if TYPE_CHECKING:
     from engine.sources.instruction_table import InstructionTableSpec
 
 META = "meta.json"
-NOTHING = -100
-"""Target of a position that nothing is learnt from, as transformers has it."""
 TOLD_EVERY = 256
 _TRIES = 4
 """Cuts of a prompt until it fits: what is cut may be read as other tokens than before."""
@@ -59,15 +65,11 @@ class InstructionItems(TokenRows):
 
     def collate(self, rows: Ints) -> Batch:
         """``inputs``, ``mask`` and ``targets`` int64 (batch, longest): the next token where it is of a response."""
-        lengths = self.lengths(rows)
-        shape = (len(rows), int(lengths.max()))
-        inputs, targets = np.full(shape, self.pad, np.int64), np.full(shape, NOTHING, np.int64)
-        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            tokens, start = self.tokens[self.ends[row] - length : self.ends[row]], self.starts[row]
-            inputs[place, :length] = tokens
-            targets[place, start - 1 : length - 1] = tokens[start:]
-        mask = (np.arange(shape[1]) < lengths[:, None]).astype(np.int64)
-        return {"inputs": inputs, "mask": mask, "targets": targets}
+        batch = self.inputs(rows)
+        targets = np.full_like(batch["inputs"], NOTHING)
+        targets[:, :-1] = np.where(batch["mask"][:, 1:] > 0, batch["inputs"][:, 1:], NOTHING)
+        targets[np.arange(targets.shape[1]) < self.starts[rows][:, None] - 1] = NOTHING
+        return {**batch, "targets": targets}
 
 
 class Form:
@@ -166,9 +168,8 @@ def make(spec: "InstructionTableSpec", folder: Path, on_progress: OnProgress) ->
     asked = tr("Prompts are put as the chat template of the tokenizer says.")
     if not form.chat:
         asked = tr("The tokenizer has no chat template: a prompt is followed by a new line and the response.")
-    report = report_of(table, lengths, n_cut, spec.max_length)
-    notes = report.notes if spec.text else (*report.notes, asked)
-    report = dataclasses.replace(report, notes=notes)
+    notes = [cut_note(n_cut, len(lengths), spec.max_length), *([] if spec.text else [asked])]
+    report = report_of(table, lengths, *notes)
     meta = Meta(digest=save_arrays(folder, arrays), pad=pad_of(spec.tokenizer), report=report)
     (folder / META).write_bytes(msgspec.json.encode(meta))
 

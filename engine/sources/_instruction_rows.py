@@ -13,7 +13,6 @@ from engine.errors import InputError
 from engine.i18n import tr
 from engine.sources import _docstrings, _readers
 from engine.sources._label_table import (
-    Ints,
     Row,
     Table,
     file_rows,
@@ -21,6 +20,7 @@ from engine.sources._label_table import (
     listing,
     part_of,
     split_table,
+    together,
     without_copies,
 )
 from engine.sources._spec import Skipped
@@ -58,18 +58,12 @@ def _read_rows(spec: "InstructionTableSpec", _files: tuple[tuple[str, int, int],
     rows, copies, _ = without_copies(found)
     if not rows:
         raise InputError(tr("data.path: {path} has no rows that can be used.", path=spec.path))
-    return split_table(spec, rows, np.zeros(len(rows), np.int64), copies, skipped, _equal_prompts(rows))
+    equal = together(row.texts[0] for row in rows)
+    return split_table(spec, rows, np.zeros(len(rows), np.int64), copies, skipped, equal)
 
 
 def _asked(where: str, text: str, package: str) -> Row:
     return Row(where, (f"{QUESTION}\n\n{text}", package), "", -1)
-
-
-def _equal_prompts(rows: list[Row]) -> Ints:
-    """Pairs (m, 2) of rows whose prompts are equal: each with the first of its kind."""
-    first: dict[str, int] = {}
-    pairs = [(first.setdefault(row.texts[0], place), place) for place, row in enumerate(rows) if row.texts[0]]
-    return np.asarray(pairs, np.int64).reshape(-1, 2)
 
 
 def _rows(spec: "InstructionTableSpec", skipped: Skipped) -> Iterator[Row]:

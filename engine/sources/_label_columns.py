@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,9 +13,7 @@ from engine.errors import InputError
 from engine.i18n import tr
 from engine.sources import _label_table, _readers, _saved_datasets
 from engine.sources._spec import Skipped
-
-if TYPE_CHECKING:
-    from engine.sources.labelled_table import LabelledTableSpec
+from engine.sources._table_fields import SplitTable
 
 TEXT_NAMES = ("text", "sentence", "sentence1", "content", "review", "question", "premise", "body", "message", "title")
 PAIR_NAMES = ("text_pair", "sentence2", "text2", "hypothesis", "question2", "text_b", "answer")
@@ -40,11 +38,8 @@ class Mapping(NamedTuple):
     split: str = ""
 
 
-def columns(spec: "LabelledTableSpec", n: int) -> Columns:
+def columns(spec: SplitTable, n: int) -> Columns:
     """The columns of the first file; raises ``InputError`` where there is none or it cannot be read."""
-    if not spec.path:
-        rows = tuple((row.texts[0], row.label) for row in _label_table.first_rows(spec, n))
-        return Columns(("text", "label"), rows)
     name, path = _label_table.files(spec)[0]
     on_bad = _readers.stop_or_skip(False, Skipped())
     try:
@@ -70,6 +65,11 @@ def guess(found: Columns) -> Mapping:
     return Mapping(text, label, pair, split)
 
 
+def guess_named(found: Columns, wanted: dict[str, Sequence[str]]) -> dict[str, str]:
+    """Field -> the first of its likely names that there is, and the column of the split; empty where there is none."""
+    return {"split": guess(found).split, **{field: _named(found.names, names) for field, names in wanted.items()}}
+
+
 SPLITS = frozenset(_label_table.SPLIT_WORDS)
 
 
@@ -85,7 +85,7 @@ def _fewest(names: Sequence[str], values: dict[str, list[str]]) -> str:
     return min(able, key=lambda name: counts[name], default="")
 
 
-def _names(path: Path, name: str, spec: "LabelledTableSpec") -> tuple[str, ...]:
+def _names(path: Path, name: str, spec: SplitTable) -> tuple[str, ...]:
     kind = path.suffix.lower()
     if kind == _saved_datasets.ENDING:
         return _saved_datasets.names(path, name)
@@ -120,12 +120,12 @@ def _keys(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _codec(path: Path, spec: "LabelledTableSpec") -> str:
+def _codec(path: Path, spec: SplitTable) -> str:
     encoding = _readers.encoding_of(path, spec.encoding)
     return "utf-8-sig" if encoding == "utf-8" else encoding
 
 
-def _rows(path: Path, name: str, names: tuple[str, ...], spec: "LabelledTableSpec", on_bad: _readers.OnBad) -> "Any":
+def _rows(path: Path, name: str, names: tuple[str, ...], spec: SplitTable, on_bad: _readers.OnBad) -> Any:
     if path.suffix == _saved_datasets.ENDING:
         return _saved_datasets.rows(path, name, names, "", on_bad)
     text = path.suffix.lower() in (".csv", ".tsv")

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
@@ -47,6 +47,8 @@ class Row(NamedTuple):
     label: str
     part: int
     """Index of ``PARTS``, -1 where the table does not say."""
+    group: str = ""
+    """What it shares with rows that are to be on its side of the split; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,11 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def listing(spec: SplitTable) -> list[tuple[str, int, int]]:
+def listing(spec: SplitTable, endings: Sequence[str] = ENDINGS) -> list[tuple[str, int, int]]:
     """(name, bytes, time of change) of every file that the table is read from, to know it again."""
     if not spec.path:
         return [(name, status.size, status.modified) for name, status in _docstrings.files()]
-    return [(name, s.st_size, s.st_mtime_ns) for name, s in ((name, path.stat()) for name, path in files(spec))]
+    return [(name, s.st_size, s.st_mtime_ns) for name, s in ((n, path.stat()) for n, path in files(spec, endings))]
 
 
 def classes(spec: "LabelledTableSpec") -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -130,12 +132,19 @@ def split_table(
     return Table(tuple(rows), (), labels, parts, copies, alike, leaked, skipped, notes)
 
 
-def files(spec: SplitTable) -> list[tuple[str, Path]]:
+def together(keys: Iterable[str]) -> Ints:
+    """Pairs (m, 2) of places whose keys are equal: each with the first of its kind; empty keys stand for themselves."""
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(key, place), place) for place, key in enumerate(keys) if key]
+    return np.asarray(pairs, np.int64).reshape(-1, 2)
+
+
+def files(spec: SplitTable, endings: Sequence[str] = ENDINGS) -> list[tuple[str, Path]]:
     """(name, path) of every file of the table; raises ``InputError`` where there is none."""
     root = Path(spec.path).expanduser()
     if _saved_datasets.is_saved(root):
         return _saved_datasets.files(root)
-    return list_files(spec.path, ENDINGS)
+    return list_files(spec.path, endings)
 
 
 def _all_rows(spec: "LabelledTableSpec", skipped: Skipped) -> list[Row]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.i18n import mark
 from engine.sources._label_table import Ints, Table, read_table
-from engine.sources._token_rows import TOKENIZER, TokenRows, load_tokenizer, pad_of, report_of, save_arrays
+from engine.sources._token_rows import TOKENIZER, TokenRows, cut_note, load_tokenizer, pad_of, report_of, save_arrays
 from engine.sources.base import Batch, OnProgress, QualityReport
 
 if TYPE_CHECKING:
@@ -57,17 +57,7 @@ class LabelledItems(TokenRows):
 
     def collate(self, rows: Ints) -> Batch:
         """``inputs``, ``mask`` and, of pairs, ``types``, int64 (batch, longest); ``targets`` int64 (batch,)."""
-        lengths = self.lengths(rows)
-        shape = (len(rows), int(lengths.max()))
-        inputs = np.full(shape, self.pad, np.int64)
-        types = None if self.types is None else np.zeros(shape, np.int64)
-        for place, (end, length) in enumerate(zip(self.ends[rows], lengths, strict=True)):
-            inputs[place, :length] = self.tokens[end - length : end]
-            if types is not None and self.types is not None:
-                types[place, :length] = self.types[end - length : end]
-        mask = (np.arange(shape[1]) < lengths[:, None]).astype(np.int64)
-        batch: Batch = {"inputs": inputs, "mask": mask, "targets": self.labels[rows]}
-        return batch if types is None else {**batch, "types": types}
+        return {**self.inputs(rows), "targets": self.labels[rows]}
 
     def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
         """The first texts of the first batch as the model reads them.
@@ -115,7 +105,7 @@ def make(spec: "LabelledTableSpec", folder: Path, on_progress: OnProgress) -> No
         names=table.names,
         pad=pad_of(spec.tokenizer),
         n_cut=n_cut,
-        report=report_of(table, lengths, n_cut, spec.max_length),
+        report=report_of(table, lengths, cut_note(n_cut, len(lengths), spec.max_length)),
     )
     (folder / META).write_bytes(msgspec.json.encode(meta))
 

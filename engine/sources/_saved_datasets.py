@@ -64,17 +64,20 @@ def rows(
 
 
 def _class_names(folder: Path, column: str) -> list[str]:
-    """Names of a ClassLabel column; none where the column holds what it says."""
+    """Names of a column of a ClassLabel or of lists of it; none where the column holds what it says."""
     try:
         info = json.loads((folder / INFO).read_text(encoding="utf-8"))
         found = info["features"][column]
+        found = found[0] if isinstance(found, list) else found.get("feature", found)
         return [str(name) for name in found["names"]] if found.get("_type") == "ClassLabel" else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 
 def _named(value: object, names: list[str]) -> object:
-    """The name of a class; a number outside of the names is no label, as -1 is where there is none."""
+    """The name of a class, or of each of a list; a number outside of the names is no label, as -1 is where none is."""
+    if names and isinstance(value, list):
+        return [_named(one, names) for one in value]
     if not names or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None

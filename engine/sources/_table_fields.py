@@ -15,6 +15,16 @@ SplitColumn = Annotated[
         description=mark("Says train, validation or test for each row; without one the rows are split here"),
     ),
 ]
+GroupColumn = Annotated[
+    str,
+    msgspec.Meta(
+        title=mark("Group column"),
+        description=mark(
+            "Rows with the same value stay on one side of the split, as parts of one document; in CoNLL files any word "
+            "here does that for the documents that -DOCSTART- divides"
+        ),
+    ),
+]
 Header = Annotated[
     bool,
     msgspec.Meta(

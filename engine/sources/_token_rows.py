@@ -19,6 +19,8 @@ from engine.sources.base import Batch, QualityReport
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer within an entry of the cache."""
 ORDER_SALT = 0xF17E
+NOTHING = -100
+"""Target of a place that nothing is learnt from, as transformers has it."""
 
 
 class TokenRows:
@@ -26,6 +28,10 @@ class TokenRows:
 
     __slots__ = ()
     folder: Path
+    pad: int
+    """The id that fills short rows."""
+    tokens: NDArray[np.int32]
+    """Every row's tokens, one row after another."""
     parts: Ints
     """(n,) index of ``PARTS``."""
     ends: Ints
@@ -63,6 +69,22 @@ class TokenRows:
     def collate(self, rows: Ints) -> Batch:
         """The rows as one batch."""
         raise NotImplementedError
+
+    def inputs(self, rows: Ints) -> Batch:
+        """``inputs`` and ``mask``, and ``types`` where rows of two texts have them; int64 (batch, longest)."""
+        lengths = self.lengths(rows)
+        mask = (np.arange(int(lengths.max())) < lengths[:, None]).astype(np.int64)
+        batch: Batch = {"inputs": self.padded(rows, self.tokens, self.pad), "mask": mask}
+        types = getattr(self, "types", None)
+        return batch if types is None else {**batch, "types": self.padded(rows, types, 0)}
+
+    def padded(self, rows: Ints, values: NDArray[Any], fill: int) -> Ints:
+        """What ``values`` hold for each token of the rows, int64 (batch, longest)."""
+        lengths = self.lengths(rows)
+        found = np.full((len(rows), int(lengths.max())), fill, np.int64)
+        for place, (end, length) in enumerate(zip(self.ends[rows], lengths, strict=True)):
+            found[place, :length] = values[end - length : end]
+        return found
 
     def decode(self, tokens: NDArray[np.integer[Any]]) -> str:
         """Text of tokens, the special ones shown."""
@@ -104,6 +126,22 @@ def load_tokenizer(folder: str) -> Any:
         raise InputError(tr("data.tokenizer: {path} cannot be read: {why}.", path=folder, why=str(error))) from None
 
 
+def load_fast_tokenizer(folder: str) -> Any:
+    """The same; raises ``InputError`` also where it cannot say which token is of which word or character."""
+    tokenizer = load_tokenizer(folder)
+    if not tokenizer.is_fast:
+        raise InputError(
+            tr("data.tokenizer: {path} has no tokenizer.json, without which no word has a known place.", path=folder),
+            tr("Save it again with transformers' fast tokenizer of the same model."),
+        )
+    return tokenizer
+
+
+def begins_words_with_spaces(tokenizer: Any) -> bool:
+    """Whether to such a tokenizer the space before a word is part of it, as of RoBERTa and GPT-2 (byte-level BPE)."""
+    return "ByteLevel" in json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"])
+
+
 def pad_of(folder: str) -> int:
     """What fills short texts: as the model beside the tokenizer has it."""
     path = Path(folder, CONFIG)
@@ -119,16 +157,17 @@ def save_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
     return seen.hexdigest()
 
 
-def report_of(table: Table, lengths: Ints, n_cut: int, max_length: int) -> QualityReport:
-    """What is known of a table whose rows have ``lengths`` tokens."""
+def cut_note(n_cut: int, n: int, longest: int) -> str:
+    """How many of ``n`` texts lost their end."""
+    return tr("{n:,} of {of:,} texts are cut to {longest} tokens.", n=n_cut, of=n, longest=longest)
+
+
+def report_of(table: Table, lengths: Ints, *notes: str) -> QualityReport:
+    """What is known of a table whose rows have ``lengths`` tokens, and what is noted of their tokens."""
     sizes = np.asarray([sum(len(text.encode()) for text in row.texts) for row in table.rows], np.int64)
     train, validation, test = (table.parts == part for part in range(3))
     counts = np.bincount(table.labels, minlength=len(table.names)).tolist()
-    notes = [
-        tr("{n:,} rows are for the test that results are measured on.", n=int(test.sum())),
-        tr("{n:,} of {of:,} texts are cut to {longest} tokens.", n=n_cut, of=len(lengths), longest=max_length),
-        *table.notes,
-    ]
+    tested = tr("{n:,} rows are for the test that results are measured on.", n=int(test.sum()))
     return QualityReport(
         n_documents=len(table.rows),
         n_train=int(train.sum()),
@@ -141,7 +180,7 @@ def report_of(table: Table, lengths: Ints, n_cut: int, max_length: int) -> Quali
         skipped=tuple(table.skipped.listed),
         n_skipped=table.skipped.n,
         length_quantiles=tuple(np.quantile(lengths, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()),
-        notes=tuple(notes),
+        notes=(tested, *notes, *table.notes),
         length_unit=mark("tokens"),
         label_counts=tuple(zip(table.names, counts, strict=False)),
         encodings=tuple(sorted(table.skipped.encodings.items())),

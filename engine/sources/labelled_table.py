@@ -106,7 +106,10 @@ class LabelledTable(Source):
 
     def columns(self, spec: LabelledTableSpec, n: int = 2_000) -> _label_columns.Columns:
         """Names of the columns and the first ``n`` rows of the first file, whatever is mapped yet."""
-        return _label_columns.columns(spec, n)
+        if spec.path:
+            return _label_columns.columns(spec, n)
+        rows = tuple((row.texts[0], row.label) for row in _label_table.first_rows(spec, n))
+        return _label_columns.Columns(("text", "label"), rows)
 
     def guess(self, found: _label_columns.Columns) -> _label_columns.Mapping:
         """Which of them is likely the text, the label, the second text and the split."""

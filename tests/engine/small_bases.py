@@ -132,3 +132,32 @@ def causal_study(base: Path | str, data: Path, **model: Any) -> StudySpec:
     table["data"] = {"source": "instruction-table", "path": str(data), "max_length": 24}
     table["capabilities"] = [{"name": "responses"}]
     return parse_study(table)
+
+
+def sentences(n: int) -> list[tuple[list[str], list[str]]]:
+    """(words, tags), none twice: one or two words of a group are one entity of it, what lies between is none."""
+    draw = random.Random(1)
+    found: dict[tuple[str, ...], list[str]] = {}
+    while len(found) < n:
+        words, tags = ["the"], ["O"]
+        for group in draw.sample(list(WORDS), 2):
+            entity = draw.choices(WORDS[group], k=draw.choice((1, 2)))
+            words += [*entity, "and"]
+            tags += [f"B-{group}", *[f"I-{group}"] * (len(entity) - 1), "O"]
+        found.setdefault(tuple(words), tags)
+    return [(list(words), tags) for words, tags in found.items()]
+
+
+def tagged(file: Path, given: list[tuple[list[str], list[str]]] | None = None) -> Path:
+    """A .jsonl of 120 sentences with the columns words and tags."""
+    rows = sentences(120) if given is None else given
+    file.write_text("".join(json.dumps({"words": w, "tags": t}) + "\n" for w, t in rows), encoding="utf-8")
+    return file
+
+
+def tagging_study(base: Path | str, data: Path | str, **model: Any) -> StudySpec:
+    """A tagger of four epochs."""
+    table: dict[str, Any] = to_builtins(study(base, Path(), **{"task": "token-classification", **model}))
+    table["data"] = {"source": "tagged-table", "path": str(data), "max_length": 24}
+    table["capabilities"] = [{"name": "tagging"}]
+    return parse_study(table)
