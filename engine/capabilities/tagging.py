@@ -1,6 +1,7 @@
 """Tagging the words of held-out sentences: accuracy, F1 over tags, and over whole spans where tags name them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ITEMS_PER_BATCH = 32
 MOST_KEPT = 5_000
 """Words whose probabilities are kept with a run: of sentences spread over the test, so many as hold them."""
-SPAN_METRICS = ("entity_precision", "entity_recall", "entity_f1", "entity_macro_f1")
+SPAN_METRIC = "entity_"
 
 Floats = NDArray[np.float64]
 
@@ -74,10 +75,14 @@ class Tagging(Capability):
         Metric("entity_macro_f1", mark("F1 over entities, mean over kinds"), True, "threshold"),
         Metric("log_likelihood", mark("Log-likelihood per word"), True, "continuous", mark("nats per word")),
     )
+    by_class = (
+        Metric("entity_f1", mark("F1 of {of}"), True, "threshold"),
+        Metric("tag_f1", mark("F1 of {of}"), True, "threshold"),
+    )
 
     def measures(self, metric: str, data: "DataShape") -> bool:
         """Entities only where the tags name them."""
-        return super().measures(metric, data) and (metric not in SPAN_METRICS or name_spans(data.class_names))
+        return super().measures(metric, data) and (not metric.startswith(SPAN_METRIC) or name_spans(data.class_names))
 
     def evaluate(self, spec: TaggingSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
         """Nothing where the data are no tagged table or the model has no head for it."""
@@ -109,59 +114,78 @@ def tag(model: "ModelUnderTest", data: "TaggedItems") -> Tagged:
 
 
 def score(found: Tagged) -> list[Score]:
-    """Every metric that the tags allow."""
+    """Every metric that the tags allow, of each kind of entity (or each tag) too where there are not very many."""
     from engine.capabilities._classification import resamples
 
     n, k = found.n_sentences, len(found.names)
     share = np.bincount(found.targets, minlength=k) / len(found.targets)
-    commonest = np.full(len(found.targets), share.argmax())
+    said = (found.predicted, np.full(len(found.targets), share.argmax()))
     weights = np.concatenate([np.ones((1, n)), resamples(n)])  # the sentences themselves, then as they were drawn again
-
-    def scores(names: tuple[str, ...], values: Floats, chance: Floats) -> list[Score]:
-        """One score for each column of (1 + resamples, metrics)."""
-        errors = values[1:].std(axis=0, ddof=1)
-        return [
-            Score(name, float(value), float(error), n, float(guess))
-            for name, value, error, guess in zip(names, values[0], errors, chance, strict=True)
-        ]
-
-    measured = scores(
-        ("accuracy", "macro_f1", "micro_f1"),
-        _by_tag(found, found.predicted, weights),
-        _by_tag(found, commonest, weights[:1])[0],
-    )
+    tags = _by_kind("tag", found.names, *(_tag_counts(found, some) for some in said), weights)
+    hits = {score.metric: score for score in tags}
+    measured = [
+        replace(hits["tag_f1"], metric="accuracy"),
+        replace(hits["tag_macro_f1"], metric="macro_f1"),
+        replace(hits["tag_f1"], metric="micro_f1"),
+    ]
     if name_spans(found.names):
-        by_span = _by_span(found, found.predicted, weights), _by_span(found, commonest, weights[:1])[0]
-        measured += scores(SPAN_METRICS, *by_span)
+        kinds = kinds_of(found.names)
+        measured += _by_kind("entity", kinds, *(_span_counts(found, some, kinds) for some in said), weights)
+    else:
+        measured += [single for single in tags if "[" in single.metric]
     known = np.take_along_axis(found.log_probabilities, found.targets[:, None], axis=1)
     sums = weights @ _per_sentence(found, known), weights @ _per_sentence(found, np.ones_like(known))
     entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
-    return [*measured, *scores(("log_likelihood",), sums[0] / np.maximum(sums[1], 1), np.array([-entropy]))]
+    return [*measured, *_scores(["log_likelihood"], [n], sums[0] / np.maximum(sums[1], 1), np.array([-entropy]))]
 
 
-def _by_tag(found: Tagged, predicted: NDArray[np.int64], weights: Floats) -> Floats:
-    """(m, 3): accuracy, F1 as mean over the tags that occur, and F1 over all words."""
+def _by_kind(what: str, kinds: Sequence[str], counts: Floats, guessed: Floats, weights: Floats) -> list[Score]:
+    """Scores of (sentences, kinds, 3) counts and of those of a guess: overall, as a mean, and of each that occurs."""
+    from engine.capabilities._classification import MOST_CLASSES
+
+    n = len(counts)
+    occurs = np.flatnonzero(counts[..., 0].sum(axis=0))
+    values, chance = _rates(weights, counts, occurs), _rates(weights[:1], guessed, occurs)[0]
+    names = [f"{what}_{name}" for name in ("precision", "recall", "f1", "macro_f1")]
+    found = _scores(names, [n] * 4, values[:, :4], chance[:4])
+    if len(kinds) > MOST_CLASSES:
+        return found
+    single = [f"{what}_f1[{kinds[place]}]" for place in occurs]
+    return found + _scores(single, counts[:, occurs, 0].sum(axis=0).tolist(), values[:, 4:], chance[4:])
+
+
+def _scores(names: Sequence[str], counts: Sequence[float], values: Floats, chance: Floats) -> list[Score]:
+    """One score for each column of (1 + resamples, metrics)."""
+    errors = values[1:].std(axis=0, ddof=1)
+    return [
+        Score(name, float(value), float(error), int(count), float(guess))
+        for name, count, value, error, guess in zip(names, counts, values[0], errors, chance, strict=True)
+    ]
+
+
+def _rates(weights: Floats, counts: Floats, occurs: NDArray[np.int64]) -> Floats:
+    """(m, 4 + kinds): precision, recall and F1 over all of (sentences, kinds, 3) counts, the mean of F1, and each F1.
+
+    Those that do not occur have none. Precision is 0 where nothing is named.
+    """
+    drawn = np.tensordot(weights, counts, axes=1)
+    there, named, hits = np.moveaxis(drawn.sum(axis=1), -1, 0)
+    each = 2 * drawn[:, occurs, 2] / np.maximum(drawn[:, occurs, 0] + drawn[:, occurs, 1], 1)
+    mean = each.mean(axis=1) if len(occurs) else np.zeros(len(drawn))
+    overall = (hits / np.maximum(named, 1), hits / np.maximum(there, 1), 2 * hits / np.maximum(there + named, 1))
+    return np.concatenate([np.stack([*overall, mean], axis=1), each], axis=1)
+
+
+def _tag_counts(found: Tagged, predicted: NDArray[np.int64]) -> Floats:
+    """(sentences, tags, 3): words that are of a tag, that are called so, and that are both."""
     tags = np.eye(len(found.names))
     truth, said = tags[found.targets], tags[predicted]
-    hits, there, named = (weights @ _per_sentence(found, values) for values in (truth * said, truth, said))
-    f1 = 2 * hits / np.maximum(there + named, 1e-9)
-    accuracy = hits.sum(axis=1) / np.maximum(there.sum(axis=1), 1e-9)
-    return np.stack([accuracy, f1[:, truth.any(axis=0)].mean(axis=1), accuracy], axis=1)
+    return np.stack([_per_sentence(found, values) for values in (truth, said, truth * said)], axis=-1)
 
 
-def _by_span(found: Tagged, predicted: NDArray[np.int64], weights: Floats) -> Floats:
-    """(m, 4): precision, recall and F1 over all spans, and F1 as mean over the kinds that occur."""
-    counts = chunk_counts(_sentences(found, found.targets), _sentences(found, predicted), kinds_of(found.names))
-    drawn = np.tensordot(weights, counts, axes=1)
-
-    def rates(there: Floats, named: Floats, hits: Floats) -> tuple[Floats, Floats, Floats]:
-        return hits / np.maximum(named, 1), hits / np.maximum(there, 1), 2 * hits / np.maximum(there + named, 1)
-
-    overall = rates(*np.moveaxis(drawn.sum(axis=1), -1, 0))
-    each = rates(*np.moveaxis(drawn, -1, 0))[2]
-    occurs = counts[..., 0].any(axis=0)
-    macro = each[:, occurs].mean(axis=1) if occurs.any() else np.zeros(len(drawn))
-    return np.stack([*overall, macro], axis=1)
+def _span_counts(found: Tagged, predicted: NDArray[np.int64], kinds: tuple[str, ...]) -> Floats:
+    """(sentences, kinds, 3) spans; see ``chunk_counts``."""
+    return chunk_counts(_sentences(found, found.targets), _sentences(found, predicted), kinds)
 
 
 def _per_sentence(found: Tagged, values: Floats) -> Floats:
@@ -190,7 +214,8 @@ def _file(data: "TaggedItems", found: Tagged) -> bytes:
     kept = np.unique(np.linspace(0, found.n_sentences - 1, _kept_sentences(found)).round().astype(np.int64))
     chosen = np.flatnonzero(np.isin(found.sentences, kept))
     words = Classified(found.targets[chosen], found.log_probabilities[chosen])
-    return predictions_file(Tested(found.names, words, *map(list, zip(*(items[i] for i in chosen), strict=True))))
+    texts, origins = zip(*(items[i] for i in chosen), strict=True)
+    return predictions_file(Tested(found.names, words, list(texts), list(origins)))
 
 
 def _kept_sentences(found: Tagged) -> int:

@@ -85,8 +85,12 @@ def test_scores_are_those_of_seqeval() -> None:
         assert scores[metric].value == pytest.approx(0.5)
         assert scores[metric].chance == 0
     assert scores["accuracy"].chance == pytest.approx(0.5)  # O is on 5 of 10 words
-    assert {m.name for m in capabilities["tagging"].metrics} == set(scores)
-    assert all(s.n == 2 for s in scores.values())
+    assert scores["entity_f1[MISC]"].value == 0
+    assert (scores["entity_f1[PER]"].value, scores["entity_f1[PER]"].n) == (1, 1)
+    single = {name for name in scores if "[" in name}
+    assert {m.name for m in capabilities["tagging"].metrics} == set(scores) - single
+    assert all(capabilities["tagging"].metric(name).of in ("PER", "MISC") for name in single)
+    assert all(scores[name].n == 2 for name in set(scores) - single)
 
 
 def test_a_lenient_reading_takes_spans_without_a_beginning() -> None:
@@ -106,7 +110,8 @@ def test_parts_of_speech_have_no_entities_and_errors_are_over_sentences() -> Non
     other = {"NOUN": "VERB", "VERB": "ADJ", "ADJ": "NOUN"}
     said = [some if i % 2 else [other[tag] for tag in some] for i, some in enumerate(true)]
     scores = {s.metric: s for s in score(tagged(true, said))}
-    assert set(scores) == {"accuracy", "macro_f1", "micro_f1", "log_likelihood"}
+    single = {f"tag_f1[{tag}]" for tag in tags}
+    assert set(scores) == {"accuracy", "macro_f1", "micro_f1", "log_likelihood", *single}
     flat = [list(chain.from_iterable(rows)) for rows in (true, said)]
     assert scores["macro_f1"].value == pytest.approx(f1_score(*flat, average="macro"))
     assert scores["micro_f1"].value == pytest.approx(f1_score(*flat, average="micro"))
