@@ -13,6 +13,10 @@ from engine.i18n import tr
 from engine.study import refuse_imported, to_toml_table
 
 Of = Annotated[str, typer.Option("--of", help="results, curves or runs.")]
+Dense = Annotated[
+    bool,
+    typer.Option("--dense", help="A compressed model in the shape before compression, in float32, with equal outputs."),
+]
 export_app = typer.Typer(help="Write figures, tables, models and studies to files.", no_args_is_help=True)
 
 
@@ -100,12 +104,12 @@ def export_study(study_id: StudyId, out: Out, home: Home = None) -> None:
 
 
 @export_app.command("hf")
-def export_hf(run_id: RunId, out: Out, home: Home = None) -> None:
+def export_hf(run_id: RunId, out: Out, dense: Dense = False, home: Home = None) -> None:
     """The model of a run as a folder that plain transformers loads."""
     from engine.exporting import export_hf as write
 
     with reading(home) as reader, writing(out):
-        write(reader, home_of(home), run_id, out)
+        write(reader, home_of(home), run_id, out, dense=dense)
     sys.stdout.write(f"{out}\n")
 
 
@@ -113,6 +117,7 @@ def export_hf(run_id: RunId, out: Out, home: Home = None) -> None:
 def export_onnx(
     run: Annotated[str, typer.Argument(metavar="RUN_ID|FOLDER", help="A run, or a folder of transformers.")],
     out: Out,
+    dense: Dense = False,
     home: Home = None,
 ) -> None:
     """An encoder or classifier as ONNX, compared with torch under onnxruntime."""
@@ -122,7 +127,7 @@ def export_onnx(
     with writing(out):
         if run.isdecimal():
             with reading(home) as reader:
-                written = write(reader, home_of(home), int(run), out)
+                written = write(reader, home_of(home), int(run), out, dense=dense)
         else:
             written = export_folder(Path(run).expanduser(), out)
     for file in written:

@@ -7,10 +7,14 @@ results measured on the folder elsewhere find their way back.
 import importlib.metadata
 import math
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from engine import __version__
+from engine.capabilities.cost import NAME as COST
 from engine.families import families
 from engine.files import sha256
 from engine.sources import sources
@@ -39,12 +43,20 @@ _RECIPE = (
 )
 
 
-def write_card(reader: "Reader", run: "Finished", folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was written into a folder: how many parameters, and in what form those of a compressed model are."""
+
+    n_params: int
+    words: str = ""
+
+
+def write_card(reader: "Reader", run: "Finished", folder: Path, contents: Contents) -> None:
     """Write ``README.md`` into the folder of an exported model."""
     from huggingface_hub import ModelCardData
 
     scores = final_scores(reader, run.run_id)
-    named: Any = {KEY: identity(reader, run, folder)}
+    named: Any = {KEY: identity(reader, run, folder) | _counts(run, contents)}
     data = ModelCardData(
         library_name="transformers",
         tags=["emergence-lab", run.spec.family],
@@ -53,7 +65,7 @@ def write_card(reader: "Reader", run: "Finished", folder: Path) -> None:
         **named,
     )
     front = data.to_yaml(line_break="\n")
-    text = f"---\n{front}\n---\n\n{_body(reader, run, scores)}"
+    text = f"---\n{front}\n---\n\n{_body(reader, run, scores, folder, contents)}"
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
@@ -75,9 +87,13 @@ def identity(reader: "Reader", run: "Finished", folder: Path) -> dict[str, Any]:
         "run_hash": row.spec_hash,
         "weights_sha256": run.weights.sha256,
         "file_sha256": sha256(written) if written.is_file() else "",
-        "n_params": run.spec.n_params,
-        "n_params_non_embedding": run.spec.n_params_non_embedding,
     }
+
+
+def _counts(run: "Finished", contents: Contents) -> dict[str, int]:
+    """Parameters, all and without embeddings: what is cut out of a model is none of those."""
+    gone = run.spec.n_params - contents.n_params
+    return {"n_params": contents.n_params, "n_params_non_embedding": run.spec.n_params_non_embedding - gone}
 
 
 def read_identity(folder: Path) -> dict[str, Any] | None:
@@ -109,15 +125,17 @@ def _result(run: "Finished", row: "EvaluationRow") -> Any:
     )
 
 
-def _body(reader: "Reader", run: "Finished", scores: "list[EvaluationRow]") -> str:
+def _body(reader: "Reader", run: "Finished", scores: "list[EvaluationRow]", folder: Path, contents: Contents) -> str:
     row = reader.run(run.run_id)
     study = reader.study(row.study_id)
+    counts = _counts(run, contents)
     parts = [
         f"# {study.title}: {run.spec.label}",
         f"{families[run.spec.family].title}, trained by Emergence Lab {__version__}. "
         "Load it with plain transformers; no code of the lab is needed.",
         "## Size",
-        f"{run.spec.n_params:,} parameters, {run.spec.n_params_non_embedding:,} of them not in embeddings.",
+        f"{counts['n_params']:,} parameters, {counts['n_params_non_embedding']:,} of them not in embeddings.",
+        *(("## Compression", _compression(reader, run, scores, folder, contents)) if run.compressed else ()),
         "## Data",
         _data(run, row.facts),
         "## Recipe",
@@ -141,6 +159,37 @@ def _body(reader: "Reader", run: "Finished", scores: "list[EvaluationRow]") -> s
         "None is given here: choose one that the data allow, and name it in the front matter as `license:`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _compression(
+    reader: "Reader", run: "Finished", scores: "list[EvaluationRow]", folder: Path, contents: Contents
+) -> str:
+    """What was done to which model, what it saved, and what it cost in scores."""
+    parent = None if run.spec.parent is msgspec.UNSET else reader.run_of_hash(run.spec.parent)
+    cost = {row.metric: row.value for row in scores if row.capability == COST}
+    before = {(row.capability, row.metric): row.value for row in final_scores(reader, parent.id)} if parent else {}
+    written = folder / WEIGHTS
+    told = [
+        *msgspec.to_builtins(run.spec.compression).items(),
+        ("made from", f"run {parent.id}, {parent.label}" if parent else "a run that is not here"),
+        ("steps of fine-tuning", run.spec.training.n_steps),
+        ("bytes of the model it was made from", _number(cost.get("parent_bytes"))),
+        ("bytes as the lab keeps it", _number(cost.get("bytes"))),
+        ("bytes of this folder's weights", written.stat().st_size if written.is_file() else None),
+        ("weights that are not 0", _number(cost.get("nonzero"))),
+        ("share of weights that are 0", cost.get("sparsity")),
+    ]
+    rows = [
+        f"| {row.capability} | {row.metric} | {_cell(before[row.capability, row.metric])} | {_cell(row.value)} |"
+        for row in scores
+        if (row.capability, row.metric) in before
+    ]
+    head = "| capability | metric | before | compressed |\n| --- | --- | --- | --- |\n"
+    return "\n\n".join([contents.words, _table(told), head + "\n".join(rows) if rows else "Nothing was compared."])
+
+
+def _number(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _data(run: "Finished", facts: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError, TrainingError
+from engine.exporting.compressed import has_integers
 from engine.families import families
 from engine.families.base import Graph
 from engine.files import replacing, require_space
@@ -58,22 +59,29 @@ class Traceable:
     """Largest length of the second axis; 0 where that is no length."""
 
 
-def export_onnx(reader: "Reader", home: Path, run_id: int, path: Path) -> list[Written]:
+def export_onnx(reader: "Reader", home: Path, run_id: int, path: Path, *, dense: bool = False) -> list[Written]:
     """Write the model of a finished run as ONNX; a model of several parts is several files.
+
+    A pruned model is as small as it is; one of integers is written ``dense``, in float32, or not at all.
 
     Raises:
         InputError: there is no such run or it has no weights yet, or models of its family are not written as ONNX.
         TrainingError: the weights cannot be read, or onnxruntime does not give what torch gives.
         ResourceError: the disk is full or the folder cannot be written.
     """
-    run = finished_run(reader, home, run_id)
+    run = finished_run(reader, home, run_id, compressed=True)
+    if run.compressed and has_integers(run) and not dense:
+        raise InputError(
+            tr("ONNX cannot hold the integers of run {run} as torchao keeps them.", run=run_id),
+            tr("Add --dense to write them multiplied out, as float32."),
+        )
     row = reader.run(run_id)
     said = {"study": row.study_id, "run": str(run_id), "run_hash": row.spec_hash, "weights": run.weights.sha256}
     family = families[run.spec.family]
-    graphs = family.graphs(run.load(), run.spec.shape)
+    graphs = family.graphs(run.load(dense=dense), run.spec.shape)
     if graphs:
         return _write_all([_traceable(family, run, graph) for graph in graphs], path, said)
-    return _through_folder(run, path, said)
+    return _through_folder(run, path, said, dense)
 
 
 def export_folder(folder: Path, path: Path) -> list[Written]:
@@ -81,13 +89,13 @@ def export_folder(folder: Path, path: Path) -> list[Written]:
     return _write_all([_of_folder(folder)], path, {"folder": folder.name})
 
 
-def _through_folder(run: "Finished", path: Path, said: Mapping[str, str]) -> list[Written]:
+def _through_folder(run: "Finished", path: Path, said: Mapping[str, str], dense: bool) -> list[Written]:
     """A family without graphs of its own may be one that transformers knows."""
     from engine.exporting.folder import write_folder
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            write_folder(run, Path(folder))
+            write_folder(run, Path(folder), dense=dense)
         except InputError:
             raise _not_onnx(run.spec.family) from None
         return _write_all([_of_folder(Path(folder))], path, said)

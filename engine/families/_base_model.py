@@ -1,10 +1,9 @@
 """A transformers model as a family of the lab: built, loaded, counted and written out again."""
 
-import contextlib
 import copy
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from engine.errors import StudyError
 from engine.families._base_tasks import Task, task_of
 from engine.families.base import LossOutput, Shape
 from engine.i18n import tr
-from engine.quiet import quiet_torchao
+from engine.quiet import quiet_torchao, quiet_transformers
 from engine.study import Scalar
 
 quiet_torchao()  # transformers and peft load it where it is installed
@@ -116,7 +115,7 @@ def build(shape: Shape, seed: int, *, blank: bool = False) -> FineTuned:
     Raises ``StudyError`` where the base cannot be read any more, or is not what it was when the run was made.
     """
     task, method = task_of(str(shape["task"])), str(shape["method"])
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = configuration(shape)
         if blank or method == "scratch":
@@ -147,7 +146,7 @@ def body_size(config_text: str) -> int:
 
 @lru_cache(maxsize=64)
 def _body_size(config_text: str) -> int:
-    with _quiet(), torch.device("meta"):
+    with quiet_transformers(), torch.device("meta"):
         return _non_embedding(_transformers("AutoModel").from_config(parsed(config_text)))
 
 
@@ -157,14 +156,14 @@ def fresh_modules(shape: Shape, base: BaseModel) -> tuple[str, ...]:
     Raises ``StudyError`` where the weights do not fit the configuration.
     """
     task = task_of(str(shape["task"]))
-    with _quiet(), torch.device("meta"):
+    with quiet_transformers(), torch.device("meta"):
         model = _auto(task).from_config(configuration(shape))
     prefix = f"{model.base_model_prefix}."
     there = {name.removeprefix(prefix): size for name, size in _stored_shapes(base).items()}
     found = {name: there.get(name.removeprefix(prefix)) for name, _ in model.named_parameters()}
     if any(size is None and name.startswith(prefix) for name, size in found.items()):
         # transformers calls some modules otherwise in memory than in files: only loading tells what is not there.
-        with _quiet():
+        with quiet_transformers():
             found |= _sizes_loaded(base, task, model, configuration(shape))
     fresh: dict[str, None] = {}
     for name, parameter in model.named_parameters():
@@ -209,7 +208,7 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
         return tensor
 
     device = torch.device("meta")
-    with _quiet(), device:
+    with quiet_transformers(), device:
         plain = _auto(task).from_config(configuration(shape), attn_implementation="eager")
         plain.config.pad_token_id = None  # a warning of padding without a mask would look at tokens that are not there
         model = _prepared(shape, task, plain)
@@ -232,7 +231,7 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
 
 def export(model: FineTuned, shape: Shape, folder: Path) -> None:
     """What plain transformers loads; of LoRA merged into the base, and beside it the adapter alone for peft."""
-    with _quiet():
+    with quiet_transformers():
         whole = model.model
         if shape["method"] == "lora":
             adapted: Any = copy.deepcopy(whole)
@@ -377,20 +376,3 @@ def _stored_shapes(base: BaseModel) -> dict[str, tuple[int, ...]]:
 def _non_embedding(model: nn.Module) -> int:
     embedded = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     return sum(p.numel() for p in model.parameters() if id(p) not in embedded)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars and reports: what is newly drawn here is known and meant."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

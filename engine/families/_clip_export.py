@@ -102,12 +102,11 @@ def _both(name: str, module: nn.Linear | nn.LayerNorm, factor: float = 1.0) -> d
     return {f"{name}.weight": module.weight * factor, f"{name}.bias": module.bias * factor}
 
 
-def write_clip(model: Clip, folder: Path) -> None:
+def write_clip(model: Clip, shape: Mapping[str, Any], folder: Path) -> None:
     """Write ``config.json``, ``preprocessor_config.json`` and ``model.safetensors`` into ``folder``.
 
     Raises ``InputError`` for images that are not square, which transformers has no form for.
     """
-    shape = model.shape
     if shape["height"] != shape["width"]:
         raise InputError(
             tr("CLIPModel reads square images only; this model's are {w} x {h}.", w=shape["width"], h=shape["height"])

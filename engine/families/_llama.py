@@ -92,10 +92,10 @@ def _mlp_weights(block: Block) -> dict[str, Tensor]:
     }
 
 
-def write_llama(model: Decoder, folder: Path) -> None:
+def write_llama(model: Decoder, shape: Mapping[str, Any], folder: Path) -> None:
     """Write ``config.json``, ``generation_config.json`` and ``model.safetensors`` into ``folder``."""
     generation = {"do_sample": False, "bos_token_id": None, "eos_token_id": None}
-    documents = {"config.json": llama_config(model.shape), "generation_config.json": generation}
+    documents = {"config.json": llama_config(shape), "generation_config.json": generation}
     write_folder(folder, llama_weights(model), documents)
 
 

@@ -71,6 +71,6 @@ def modernbert_weights(model: Encoder) -> dict[str, Tensor]:
     return {f"{name}.weight": tensor.detach().float().cpu().clone() for name, tensor in weights.items()}
 
 
-def write_modernbert(model: Encoder, folder: Path) -> None:
+def write_modernbert(model: Encoder, shape: Mapping[str, Any], folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
-    write_folder(folder, modernbert_weights(model), {"config.json": modernbert_config(model.shape)})
+    write_folder(folder, modernbert_weights(model), {"config.json": modernbert_config(shape)})

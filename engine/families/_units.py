@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from engine.i18n import mark
+
+KINDS = (mark("heads"), mark("hidden units"), mark("channels"))
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -25,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Units of one layer, each a slice of every part: what makes it and what reads it.
+    """Units of one layer, each a slice of every part: what makes it and what reads it. ``kind`` is one of ``KINDS``.
 
     A network's modules list theirs by a method ``units``; ``resized`` tells them how many are left.
     """
@@ -68,6 +72,18 @@ class Units:
             kept = old.detach().index_select(part.axis, self.places(part, units).to(old.device))
             setattr(part.owner, part.name, nn.Parameter(kept, requires_grad=old.requires_grad))
         self.resized(len(units))
+
+    @torch.no_grad()
+    def grow(self, count: int) -> None:
+        """Put units of zeros after those that are there, until they are ``count``: the network computes as before."""
+        for part in self.parts:
+            old = part.parameter.detach()
+            sizes = list(old.shape)
+            sizes[part.axis] = old.shape[part.axis] // self.count * count
+            places = torch.arange(sizes[part.axis]).view(part.repeats, count, -1)[:, : self.count].flatten()
+            grown = old.new_zeros(sizes).index_copy_(part.axis, places.to(old.device), old)
+            setattr(part.owner, part.name, nn.Parameter(grown, requires_grad=part.parameter.requires_grad))
+        self.resized(count)
 
 
 def linear_units(kind: str, first: nn.Linear, second: nn.Linear, repeats: int = 1) -> Units:

@@ -28,6 +28,7 @@ def vit_config(shape: Mapping[str, Any]) -> dict[str, Any]:
         "num_hidden_layers": int(shape["n_layers"]),
         "patch_size": int(shape["patch"]),
         "qkv_bias": True,
+        **({"head_dim": int(shape["head_dim"])} if "head_dim" in shape else {}),  # where heads were cut out
     } | label_names(int(shape["n_outputs"]))
 
 
@@ -55,7 +56,7 @@ def vit_weights(model: Network) -> dict[str, Tensor]:
 
 
 def _layer(block: Block) -> dict[str, Tensor]:
-    head_dim = block.qkv.in_features // block.n_heads
+    head_dim = block.out.weight.shape[1] // block.n_heads
     extra = block.multipliers.attention * head_dim**0.5
     names: dict[str, Tensor] = {}
     for name, scale, weight, bias in zip(

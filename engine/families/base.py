@@ -139,6 +139,8 @@ class Family(ABC):
 
     has_units: ClassVar[bool] = False
     """Whether its networks say which heads, hidden units or channels can be cut out (``engine.families._units``)."""
+    exported_units: ClassVar[Mapping[str, str]] = {}
+    """Kinds of units that the model of transformers may have fewer of, and the dimension that says how many."""
 
     def own_sizes(self, spec: Any) -> tuple[int, ...]:
         """Sizes of models that are there already, smallest first; none where ``ladder.sizes`` decides."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
@@ -54,6 +54,7 @@ class Bert(Gpt):
     title = mark("BERT: bidirectional encoder")
     Spec = BertSpec
     predicts_next = False
+    exported_units: ClassVar[Mapping[str, str]] = {"hidden units": "d_ff"}
 
     def resolve(self, spec: GptSpec, size: int, data: "DataShape", context: int) -> dict[str, Scalar]:
         """As ``gpt``; ``vocab_size`` is that of the data, and the mask is the id after the last of them."""
@@ -155,6 +156,6 @@ class Bert(Gpt):
         from engine.families._modernbert import write_modernbert
 
         assert isinstance(model, Encoder)
-        write_modernbert(model, folder)
+        write_modernbert(model, shape, folder)
         if tokenizer is not None:
             write_tokenizer(tokenizer, folder, model.context)

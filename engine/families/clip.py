@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
@@ -87,6 +87,7 @@ class Clip(Family):
     Spec = ClipSpec
     modalities = frozenset({"captions"})
     has_units = True
+    exported_units: ClassVar[Mapping[str, str]] = {"hidden units": "d_ff"}
 
     def resolve(self, spec: ClipSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The shape that comes closest to ``size`` in ratio; depth and heads by width are those of ``gpt``."""
@@ -205,7 +206,7 @@ class Clip(Family):
         from engine.families._llama import write_tokenizer
 
         assert isinstance(model, Clip)
-        write_clip(model, folder)
+        write_clip(model, shape, folder)
         if tokenizer is not None:
             write_tokenizer(tokenizer, folder, int(shape["caption_length"]))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -129,6 +129,7 @@ class Gpt(Family):
     modalities = frozenset({"tokens"})
     predicts_next = True
     has_units = True
+    exported_units: ClassVar[Mapping[str, str]] = {"heads": "n_heads", "hidden units": "d_ff"}
 
     def resolve(self, spec: GptSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio; see ``default_layers`` for the ladder."""
@@ -241,7 +242,7 @@ class Gpt(Family):
         from engine.families._llama import write_llama, write_tokenizer
 
         assert isinstance(model, Decoder)
-        write_llama(model, folder)
+        write_llama(model, shape, folder)
         if tokenizer is not None:
             write_tokenizer(tokenizer, folder, model.context)
 

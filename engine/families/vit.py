@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
@@ -122,6 +122,7 @@ class Vit(Family):
     modalities = frozenset({"images"})
     learns_classes = True
     has_units = True
+    exported_units: ClassVar[Mapping[str, str]] = {"heads": "n_heads", "hidden units": "d_ff"}
 
     def resolve(self, spec: VitSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The ladder's shape that comes closest to ``size`` in ratio: widths and depths are those of ``gpt``."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.battery.runs import evaluate_runs
 from engine.bundling.opening import open_bundle
@@ -13,8 +14,9 @@ from engine.errors import InputError
 from engine.exporting import export_hf
 from engine.exporting.card import read_identity
 from engine.exporting.onnx import export_onnx
+from engine.importing.folders import load_folder
 from engine.lab import Lab
-from engine.study import StudySpec, parse_study
+from engine.study import CompressionMethod, CompressionSpec, StudySpec, parse_study
 from tests.engine.small_bases import bert_folder, study, table
 
 
@@ -55,6 +57,28 @@ def test_a_fine_tuned_model_goes_out_and_comes_back(tmp_path: Path) -> None:
         assert (tmp_path / "hf" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+def test_the_card_of_a_compressed_model_says_what_was_done_and_what_it_cost(tmp_path: Path) -> None:
+    base, csv = bert_folder(tmp_path / "base"), table(tmp_path / "rows.csv")
+    asked = replace(study(base, csv), compression=CompressionSpec(methods=(CompressionMethod(method="int8-weights"),)))
+    with Lab.open(tmp_path / "home", executor="thread") as lab:
+        identity = finished(lab, asked)
+        reader = lab.reader()
+        whole, child = reader.runs(identity)
+        export_hf(reader, lab.home, child.id, tmp_path / "hf")
+        export_hf(reader, lab.home, whole.id, tmp_path / "whole")
+        cost = reader.scores(identity, "cost", "bytes")[child.id]
+        accuracy = [reader.scores(identity, "classification", "accuracy")[run.id] for run in (whole, child)]
+    text = (tmp_path / "hf" / "README.md").read_text()
+    assert f"run {whole.id}, {whole.label}" in text and "| method | int8-weights |" in text
+    assert f"| bytes as the lab keeps it | {int(cost)} |" in text
+    assert f"| classification | accuracy | {accuracy[0]:.6g} | {accuracy[1]:.6g} |" in text
+    found = read_identity(tmp_path / "hf")
+    assert found is not None and found["n_params"] == child.n_params
+    asks = load_folder(tmp_path / "whole").model.dummy_inputs
+    outputs = [load_folder(tmp_path / name).model(**asks).logits.detach() for name in ("whole", "hf")]
+    assert 0 < float((outputs[0] - outputs[1]).abs().max()) < 0.1
+
+
 def test_compressed_runs_go_along_and_are_not_exported_as_what_they_are_not(tmp_path: Path) -> None:
     asked = parse_study(
         {
@@ -65,14 +89,21 @@ def test_compressed_runs_go_along_and_are_not_exported_as_what_they_are_not(tmp_
             "ladder": {"sizes": [400]},
             "training": {"steps": 6, "batch_size": 16, "eval_tokens": 64, "final_eval_tokens": 64},
             "capabilities": [{"name": "image-classification"}],
-            "compression": {"methods": [{"method": "int8-weights"}]},
+            "compression": {"methods": [{"method": "int8-weights"}, {"method": "prune-structured"}]},
         }
     )
     with Lab.open(tmp_path / "home", executor="thread") as lab:
         identity = finished(lab, asked)
-        child = next(run for run in lab.reader().runs(identity) if run.kind == "compress")
+        _, integers, cut = lab.reader().runs(identity)
+        with pytest.raises(InputError, match="ONNX cannot hold the integers"):
+            export_onnx(lab.reader(), lab.home, integers.id, tmp_path / "x.onnx")
+        whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
+        for run, path, dense in ((integers, whole, True), (cut, small, False)):
+            (written,) = export_onnx(lab.reader(), lab.home, run.id, path, dense=dense)
+            assert written.difference < 1e-5
+        assert small.stat().st_size < whole.stat().st_size
         with pytest.raises(InputError, match="compressed model"):
-            export_onnx(lab.reader(), lab.home, child.id, tmp_path / "x.onnx")
+            evaluate_runs(lab.store, [cut.id])
         export_bundle(lab.reader(), lab.home, identity, tmp_path / "b.zip", "all")
         wanted = everything(lab, identity)
     with Lab.open(tmp_path / "other", executor="thread") as lab:

@@ -82,27 +82,30 @@ def groups_of(n: int, method: str) -> int:
     return n // GROUP if BITS[method] == 4 and n % GROUP == 0 else 1
 
 
-@torch.no_grad()
-def quantized(parameter: Tensor, method: str) -> Quantized:
-    """What torchao makes of a weight, its axes after the first as one."""
+def config_of(method: str, groups: int = 2) -> Any:
+    """What torchao calls the method, for rows of so many groups."""
     from torchao.quantization import (
         Int8DynamicActivationInt8WeightConfig,
         Int8WeightOnlyConfig,
         IntxWeightOnlyConfig,
         PerAxis,
         PerGroup,
-        quantize_,
     )
+
+    if BITS[method] == 4:
+        return IntxWeightOnlyConfig(weight_dtype=INT4, granularity=PerGroup(GROUP) if groups > 1 else PerAxis(0))
+    return Int8DynamicActivationInt8WeightConfig() if method == DYNAMIC else Int8WeightOnlyConfig()
+
+
+@torch.no_grad()
+def quantized(parameter: Tensor, method: str) -> Quantized:
+    """What torchao makes of a weight, its axes after the first as one."""
+    from torchao.quantization import quantize_
 
     rows = parameter.detach().float().flatten(1)
     holder = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device=rows.device)
     holder.weight = nn.Parameter(rows.clone())
-    if BITS[method] == 4:
-        by = PerGroup(GROUP) if groups_of(rows.shape[1], method) > 1 else PerAxis(0)
-        config: Any = IntxWeightOnlyConfig(weight_dtype=INT4, granularity=by)
-    else:
-        config = Int8DynamicActivationInt8WeightConfig() if method == DYNAMIC else Int8WeightOnlyConfig()
-    quantize_(nn.Sequential(holder), config)
+    quantize_(nn.Sequential(holder), config_of(method, groups_of(rows.shape[1], method)))
     made: Any = holder.weight
     return Quantized(made.qdata.contiguous(), made.scale.float().reshape(len(rows), -1).contiguous())
 
