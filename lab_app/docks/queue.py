@@ -73,7 +73,7 @@ class QueueDock(QWidget):
         # A row, not a column: an empty queue should take no more of the window than its buttons need.
         top = row(*self.buttons, self.empty, None, spacing=2)
         self.setLayout(column(top, self.table, spacing=2, margins=(6, 2, 6, 4)))
-        self.table.setMinimumHeight(60)
+        self.table.setMinimumHeight(96)  # headings and the two rows that run side by side
         say = context.language.say
         say(self, self.table.setAccessibleName, mark("Queue of runs"))
         say(self, self.empty.setText, mark("Nothing is running or waiting."))
@@ -83,7 +83,7 @@ class QueueDock(QWidget):
         catalog.progressed.connect(self._progressed)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._selected())
         self._speak()
-        for number, width in enumerate((36, 170, 190, 150, 110, 70, 90)):
+        for number, width in enumerate((30, 170, 180, 140, 100, 64, 84)):
             self.table.setColumnWidth(number, width)
         self.refresh()
 

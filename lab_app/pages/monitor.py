@@ -175,7 +175,7 @@ class MonitorPage(Page):
         self.split.addWidget(frame("plain", column(self.tabs, margins=(4, 4, 4, 4))))
         self.split.setStretchFactor(0, 4)
         self.split.setStretchFactor(1, 1)
-        self.split.setSizes([700, 230])
+        self.split.setSizes([650, 280])
         self.setLayout(column(self.heading, self.empty, bar, self.split, spacing=8, margins=(18, 12, 18, 12)))
         self.layout().setStretch(3, 1)
 
@@ -339,8 +339,9 @@ class MonitorPage(Page):
         self.empty.setText(tr(mark("This study was imported without curves of training.") if without else choose))
         self.empty.setVisible(study is None or without)
         self.runs.set_rows(runs)
-        self.table.setColumnWidth(0, 96)
-        self.table.setColumnWidth(1, 72)
+        self.table.setColumnWidth(0, 90)
+        self.table.setColumnWidth(1, 70)
+        self.table.setColumnWidth(2, 60)  # stretched to what is left
 
     def _has_points(self) -> bool:
         return any(buffer.n for curves in self.curves.values() for buffer in curves.buffers.values())
