@@ -6,20 +6,19 @@ import site
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine import base_folder as folders
 from engine.bases import RUN, STUDY, folder_of
 from engine.families import families
-from engine.families.base import DataShape
 from engine.model_folders import CONFIG
 
 if TYPE_CHECKING:
+    from engine.families._base_tasks import Task
+    from engine.families.base import Shape
     from engine.store import Reader, RunRow
 
 Kind = Literal["package", "study", "run"]
-_TRIED = DataShape("labelled", n_classes=2, fixed_context=32, n_train_items=2, class_names=("0", "1"))
-"""Two classes: whether a base takes a head at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +46,17 @@ class BaseCard:
     vocab_size: int
     longest: int
     n_bytes: int
+    image: tuple[int, int, int] | None = None
+    """Channels, height and width of what it reads, where that is an image."""
 
 
-def choices(reader: "Reader") -> list[Choice]:
-    """Packages that hold a model, then ladders and models of this home that read text, newest first."""
-    found = [Choice(f"{folders.PACKAGE}{name}", "package", name) for name in packages()]
+def choices(reader: "Reader", task: "Task") -> list[Choice]:
+    """Packages that hold a model, then ladders and models of this home that ``task`` can begin with, newest first."""
+    found = [Choice(f"{folders.PACKAGE}{name}", "package", name) for name in (packages() if task.reads_text else ())]
     for study in reader.studies():
         by_size: dict[int, RunRow] = {}
         for run in reader.ladder(study.id):
-            if run.state == "finished" and _reads_text(run):
+            if run.state == "finished" and run.family in families and task.begins_with(families[run.family], run.shape):
                 by_size.setdefault(run.size, run)
         runs = [by_size[size] for size in sorted(by_size)]
         if len(runs) > 1:
@@ -79,21 +80,23 @@ def packages() -> list[str]:
     return list(names)
 
 
-def describe(base: str, home: Path) -> tuple[BaseCard, ...]:
-    """What a base is, one card for each of its models, the smallest first. Reads and checks, trains nothing.
+def describe(base: str, home: Path, task: "Task") -> tuple[BaseCard, ...]:
+    """What a base of ``task`` is, one card for each of its models, the smallest first. Reads and checks only.
 
     Raises ``KnownError`` with the sentence why it cannot be used.
     """
     family = families["fine-tuned"]
-    spec = family.Spec(base=folder_of(base, home))
+    spec: Any = family.Spec(base=folder_of(base, home), task=task.name)  # type: ignore[call-arg]
+    tried = task.tried()
     by_size = {}
-    for folder in folders.model_folders(folders.locate(spec.base)):  # type: ignore[attr-defined]
+    for folder in folders.model_folders(folders.locate(spec.base)):
         model = folders.read_base(folder)
-        folders.check_tokenizer(model)
+        if task.reads_text:
+            folders.check_tokenizer(model)
         by_size[folder] = model
     cards = []
     for size in family.own_sizes(spec):
-        shape = family.resolve(spec, size, _TRIED, _TRIED.fixed_context)
+        shape = family.resolve(spec, size, tried, tried.fixed_context)
         model = by_size[Path(str(shape["base"]))]
         cards.append(
             BaseCard(
@@ -106,13 +109,15 @@ def describe(base: str, home: Path) -> tuple[BaseCard, ...]:
                 vocab_size=int(shape["vocab_size"]),
                 longest=model.max_positions,
                 n_bytes=sum(path.stat().st_size for path in model.weights),
+                image=_image(shape),
             )
         )
     return tuple(cards)
 
 
-def _reads_text(run: "RunRow") -> bool:
-    return run.family in families and bool(families[run.family].modalities & {"tokens", "labelled"})
+def _image(shape: "Shape") -> tuple[int, int, int] | None:
+    sizes = [int(shape.get(f"image_{name}", 0)) for name in ("channels", "height", "width")]
+    return (sizes[0], sizes[1], sizes[2]) if all(sizes) else None
 
 
 def _is_model(config: Path) -> bool:

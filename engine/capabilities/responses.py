@@ -1,27 +1,30 @@
 """Giving the responses that were held out: how likely they are, and how often they come word for word."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from engine.capabilities import capabilities
 from engine.capabilities.base import Capability, Metric, Score
 from engine.errors import StudyError
-from engine.i18n import mark
+from engine.i18n import mark, tr
 from engine.study import TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from engine.capabilities._kept_answers import Answer
     from engine.capabilities.base import ModelUnderTest
     from engine.sources._instruction_items import InstructionItems
     from engine.sources.base import Prepared
 
 ITEMS_PER_BATCH = 16
+MOST_WRITTEN, MORE = 64, 8
+"""Tokens written after a prompt at most, and how many more than the response has."""
 
 
 class ResponsesSpec(TableSpec, frozen=True, kw_only=True):
@@ -47,7 +50,7 @@ class Responses(Capability):
     """
 
     name = "responses"
-    version = 1
+    version = 2
     title = mark("Responses")
     description = mark("Give the responses that were held out, token by token.")
     Spec = ResponsesSpec
@@ -62,12 +65,16 @@ class Responses(Capability):
 
     def evaluate(self, spec: ResponsesSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
         """Nothing where the data are other than prompts and responses; nothing of a base that is there no more."""
+        from engine.capabilities import _kept_answers
         from engine.sources._instruction_items import InstructionItems
 
         if not isinstance(data, InstructionItems) or model.outputs is None:
             return []
         counts = learnt(data)
         found = answered(model.outputs, model, data)
+        _kept_answers.keep(
+            model, mark("log-likelihood per token"), -found.nll / counts, lambda places: written(model, data, places)
+        )
         base = None if model.keep is None else _untouched(model, data)  # while it trains the base is left alone
         return score(found, base, counts, _responses(data))
 
@@ -95,6 +102,40 @@ def learnt(data: "InstructionItems") -> "NDArray[np.int64]":
     """(n,) tokens of each test row's response."""
     rows = data.rows("test")
     return np.asarray(data.lengths(rows) - data.starts[rows], np.int64)
+
+
+def written(model: "ModelUnderTest", data: "InstructionItems", places: "Sequence[int]") -> "list[Answer]":
+    """What the model writes after the prompts of these test rows, always the likeliest token, beside the response."""
+    import torch
+
+    from engine.capabilities._kept_answers import Answer
+
+    rows, tuned = data.rows("test"), cast("Any", model.module).model
+    last = data.tokens[data.ends[rows] - 1]
+    end = int(np.bincount(last).argmax())  # what ends a response, where the longest have not been cut
+    answers = []
+    for row in rows[list(places)]:
+        start, tokens = int(data.starts[row]), data.collate(np.array([row]))["inputs"][0]
+        given = torch.from_numpy(tokens[None, :start]).to(model.device)
+        longest = min(MOST_WRITTEN, len(tokens) - start + MORE, model.context - start)
+        made = tuned.generate(
+            input_ids=given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=longest,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=data.pad,
+        )[0, start:]
+        place = int(np.searchsorted(rows, row))
+        answers.append(
+            Answer(
+                origin=tr("test row {number:,}", number=place + 1),
+                prompt=data.plain(tokens[:start]),
+                wanted=data.plain(tokens[start:]),
+                given=data.plain(made.cpu().numpy()),
+            )
+        )
+    return answers
 
 
 def score(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engine.errors import StudyError
 from engine.families._base_task_text_classification import FEWEST_TOKENS, model_inputs
 from engine.families._base_tasks import Task
-from engine.families.base import DataShape, LossOutput, Shape
+from engine.families.base import DataShape, Family, LossOutput, Shape
 from engine.i18n import mark, tr
 from engine.study import Scalar
 
@@ -23,13 +23,21 @@ class Causal(Task):
     """
 
     name = "causal"
-    title = mark("Causal language modelling of responses")
+    title = mark("Instruction tuning")
+    about = mark("Give the response that belongs to a prompt, or go on writing a text, token by token.")
+    source = "instruction-table"
+    builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "instruction-table"}
+    headline = ("responses", "loss")
     modality = "instructions"
     auto_class = "AutoModelForCausalLM"
     peft_type = "CAUSAL_LM"
     unit = mark("nats per token")
     rates: ClassVar["Mapping[str, float]"] = {"frozen": 10.0}
     """The output layer has learnt before: a rate for fresh heads would undo it. As LoRA's; not tuned."""
+
+    def begins_with(self, family: Family, shape: Shape) -> bool:
+        """What predicts the next token, and what was tuned for that already."""
+        return family.predicts_next or "instructions" in family.reads(shape)
 
     def dimensions(self, data: DataShape) -> dict[str, Scalar]:
         return {}

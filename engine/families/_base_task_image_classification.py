@@ -1,7 +1,8 @@
 """Telling which class an image is of: a head on what the base makes of the whole image (Dosovitskiy 2021)."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -9,7 +10,7 @@ from engine.errors import StudyError
 from engine.families import _image_inputs as inputs
 from engine.families._base_task_text_classification import class_settings
 from engine.families._base_tasks import Task
-from engine.families.base import DataShape, LossOutput, Shape
+from engine.families.base import DataShape, Family, LossOutput, Shape
 from engine.i18n import mark, tr
 from engine.study import Scalar, TableSpec
 
@@ -39,6 +40,11 @@ class ImageClassification(Task):
 
     name = "image-classification"
     title = mark("Image classification")
+    about = mark("Tell which class an image is of.")
+    source = "image-folder"
+    builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "digits"}
+    headline = ("classification", "f1")
+    weighs_classes = True
     modality = "images"
     auto_class = "AutoModelForImageClassification"
     peft_type = ""
@@ -58,6 +64,13 @@ class ImageClassification(Task):
             changed["colors"] = "grey" if wanted["image_channels"] == 1 else "color"
             changed["fit"] = "crop" if wanted["image_crop"] else "stretch"
         return msgspec.structs.replace(data, **changed) if changed else data
+
+    def tried(self) -> DataShape:
+        return replace(super().tried(), sample_shape=(3, 32, 32), fixed_context=1)
+
+    def begins_with(self, family: Family, shape: Shape) -> bool:
+        """What reads images and is a model of transformers: classifiers, and what fills in hidden patches."""
+        return "images" in family.reads(shape) and type(family).export_hf is not Family.export_hf
 
     def dimensions(self, data: DataShape) -> dict[str, Scalar]:
         if data.n_classes < 2 or len(data.sample_shape) != 3:

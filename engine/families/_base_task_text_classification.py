@@ -1,7 +1,7 @@
 """Telling which class a text is of: a head on what the base makes of its first or last token (Devlin 2019)."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import StudyError
 from engine.families._base_tasks import Task
@@ -23,6 +23,11 @@ class TextClassification(Task):
 
     name = "text-classification"
     title = mark("Text classification")
+    about = mark("Tell which class a text is of.")
+    source = "labelled-table"
+    builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "labelled-table"}
+    headline = ("classification", "f1")
+    weighs_classes = True
     modality = "labelled"
     auto_class = "AutoModelForSequenceClassification"
     peft_type = "SEQ_CLS"

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.base_folder import BaseModel, check_tokenizer
 from engine.errors import StudyError
-from engine.families.base import DataShape, LossOutput, Modality, Shape
+from engine.families.base import DataShape, Family, LossOutput, Modality, Shape
 from engine.i18n import mark, tr
 from engine.study import Scalar, TableSpec
 
@@ -35,8 +35,20 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     """What it is called, in English."""
+    about: ClassVar[str] = ""
+    """What it is, one sentence."""
     modality: ClassVar[Modality]
     """What data it learns from."""
+    source: ClassVar[str] = ""
+    """The source that reads a person's own data of that kind."""
+    builtin: ClassVar["Mapping[str, Scalar]"] = {}
+    """Data that are on every machine, as a study's ``data``, to try it with; empty where there are none."""
+    headline: ClassVar[tuple[str, str]] = ("validation", "loss")
+    """Capability and metric that say how well it is done."""
+    weighs_classes: ClassVar[bool] = False
+    """Whether rare classes can be made to count as much as common ones."""
+    small_recipe: ClassVar["Mapping[str, float]"] = {}
+    """Fields of ``training`` that small models and few items need otherwise than ``finetune-bert`` has them."""
     auto_class: ClassVar[str]
     """Class of transformers that puts the head on a body: ``AutoModelForSequenceClassification``."""
     peft_type: ClassVar[str]
@@ -53,6 +65,14 @@ class Task(ABC):
     @abstractmethod
     def dimensions(self, data: DataShape) -> dict[str, Scalar]:
         """What of the data is frozen into the shape; raises ``StudyError`` where they do not serve the task."""
+
+    def tried(self) -> DataShape:
+        """Data of the smallest kind, by which a base is told to be one for this task."""
+        return DataShape(self.modality, n_classes=2, fixed_context=32, n_train_items=2, class_names=("0", "1"))
+
+    def begins_with(self, family: Family, shape: Shape) -> bool:
+        """Whether a model that the lab has trained may be a base of it: here whatever reads text."""
+        return bool(family.reads(shape) & {"tokens", "labelled", "instructions"})
 
     def base_dimensions(self, base: BaseModel, data: DataShape) -> dict[str, Scalar]:
         """What of the base is frozen into the shape beside its configuration, as how it wants its images."""

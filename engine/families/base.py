@@ -142,6 +142,10 @@ class Family(ABC):
     exported_units: ClassVar[Mapping[str, str]] = {}
     """Kinds of units that the model of transformers may have fewer of, and the dimension that says how many."""
 
+    def reads(self, shape: Shape) -> frozenset[str]:
+        """The modalities that a model of this shape learns from; those of the family unless overridden."""
+        return self.modalities
+
     def own_sizes(self, spec: Any) -> tuple[int, ...]:
         """Sizes of models that are there already, smallest first; none where ``ladder.sizes`` decides."""
         return ()

@@ -10,7 +10,7 @@ import msgspec
 from engine import base_folder as folders
 from engine.errors import StudyError
 from engine.families import families
-from engine.families._base_tasks import task_names, task_of
+from engine.families._base_tasks import Task, task_names, task_of
 from engine.families.base import Counts, DataShape, Family, LossOutput, ParamGroup, Shape, TrainingHints
 from engine.i18n import mark, tr
 from engine.model_folders import pad_id
@@ -92,6 +92,12 @@ class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
             description=mark("balanced lets every class count the same in the loss, however rare it is."),
         ),
     ] = "none"
+
+
+def tuning_tasks() -> list[Task]:
+    """Everything that a base can be tuned for, the most usual first."""
+    names = sorted(task_names(), key=lambda name: (name != FineTunedSpec().task, name))
+    return [task_of(name) for name in names]
 
 
 @families.register("fine-tuned")
@@ -185,6 +191,10 @@ class FineTuned(Family):
 
         assert isinstance(model, _base_model.FineTuned)
         return model.loss(batch)
+
+    def reads(self, shape: Shape) -> frozenset[str]:
+        """That of its task alone."""
+        return frozenset({task_of(str(shape["task"])).modality})
 
     def loss_unit(self, shape: Shape) -> str:
         return task_of(str(shape["task"])).unit

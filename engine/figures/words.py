@@ -47,11 +47,8 @@ def loss_unit(runs: Sequence[RunRow]) -> str:
 
 def counts_samples(runs: Sequence[RunRow]) -> bool:
     """Whether ``tokens_seen`` of these runs counts samples: an image, a wave's value or a vector each, not tokens."""
-    found = {
-        bool(families[run.family].modalities & {"tokens", "pairs", "labelled"})
-        for run in runs
-        if run.family in families
-    }
+    of_text = {"tokens", "pairs", "labelled", "instructions", "tagged", "questions"}
+    found = {bool(families[run.family].reads(run.shape) & of_text) for run in runs if run.family in families}
     return found == {False}
 
 

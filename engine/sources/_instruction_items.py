@@ -1,6 +1,7 @@
 """Prompts and responses ready for tuning: what is given, what is to be learnt, and where one turns into the other."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,25 @@ class InstructionItems(TokenRows):
         targets[:, :-1] = np.where(batch["mask"][:, 1:] > 0, batch["inputs"][:, 1:], NOTHING)
         targets[np.arange(targets.shape[1]) < self.starts[rows][:, None] - 1] = NOTHING
         return {**batch, "targets": targets}
+
+
+    def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
+        """The first rows of the first batch as the model reads them.
+
+        Each with ``text``, what is given, ``target``, what is learnt, ``n_tokens`` and ``padding``.
+        """
+        batch = self.train_batch(0, batch_size, 0, seed)
+        found: list[Mapping[str, Any]] = []
+        for tokens, mask, targets in list(zip(batch["inputs"], batch["mask"], batch["targets"], strict=True))[:n]:
+            real, start = int(mask.sum()), int((targets >= 0).argmax()) + 1
+            parts = {"text": self.decode(tokens[:start]), "target": self.decode(tokens[start:real])}
+            found.append({**parts, "n_tokens": real, "padding": len(tokens) - real})
+        return found
+
+    def plain(self, tokens: NDArray[np.integer[Any]]) -> str:
+        """Text of tokens, without the special ones."""
+        tokenizer = load_tokenizer(str(self.folder / TOKENIZER))
+        return str(tokenizer.decode([int(token) for token in tokens], skip_special_tokens=True)).strip()
 
 
 class Form:

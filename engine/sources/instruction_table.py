@@ -7,7 +7,7 @@ import msgspec
 
 from engine.families.base import DataShape
 from engine.i18n import mark
-from engine.sources import _instruction_items, _instruction_rows, _label_table, sources
+from engine.sources import _instruction_items, _instruction_rows, _label_columns, _label_table, sources
 from engine.sources._cache import cached, entry_key
 from engine.sources._instruction_items import InstructionItems
 from engine.sources._table_fields import (
@@ -27,6 +27,9 @@ from engine.sources._token_rows import tokenizer_digest
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
+PROMPT_NAMES = ("prompt", "instruction", "question", "input", "query")
+RESPONSE_NAMES = ("response", "output", "answer", "completion", "target")
+TEXT_NAMES = ("text", "content", "document", "story")
 PIPELINE_VERSION = 1
 """Raised whenever equal files would no longer give equal tokens."""
 
@@ -99,6 +102,21 @@ class InstructionTable(Source):
             lambda folder: _instruction_items.make(spec, folder, on_progress),
             TOKEN_RATIO * sum(size for _, size, _ in listing),
         )
+
+    def columns(self, spec: InstructionTableSpec, n: int = 2_000) -> _label_columns.Columns:
+        """Names of the columns and the first ``n`` rows of the first file, whatever is mapped yet."""
+        if not spec.path:
+            rows = tuple((row.texts[0], row.texts[1]) for row in _instruction_rows.first_rows(spec, n))
+            return _label_columns.Columns(("prompt", "response"), rows)
+        return _label_columns.columns(spec, n)
+
+    def guess(self, found: _label_columns.Columns) -> dict[str, str]:
+        """Field -> the column that it likely is; of a table without responses the text, all of which is learnt."""
+        named = {"prompt": PROMPT_NAMES, "response": RESPONSE_NAMES, "text": TEXT_NAMES}
+        guessed = _label_columns.guess_named(found, named)
+        if guessed["prompt"] and guessed["response"]:
+            guessed["text"] = ""
+        return guessed
 
     def preview(self, spec: InstructionTableSpec, n: int = 5) -> list[Preview]:
         """The first ``n`` prompts with their responses, or texts."""

@@ -111,9 +111,9 @@ class LabelledTable(Source):
         rows = tuple((row.texts[0], row.label) for row in _label_table.first_rows(spec, n))
         return _label_columns.Columns(("text", "label"), rows)
 
-    def guess(self, found: _label_columns.Columns) -> _label_columns.Mapping:
-        """Which of them is likely the text, the label, the second text and the split."""
-        return _label_columns.guess(found)
+    def guess(self, found: _label_columns.Columns) -> dict[str, str]:
+        """Field -> the column that it likely is: the text, the label, the second text and the split."""
+        return _label_columns.guess(found)._asdict()
 
     def preview(self, spec: LabelledTableSpec, n: int = 5) -> list[Preview]:
         """The first ``n`` rows with their classes."""

@@ -10,6 +10,7 @@ from engine.errors import KnownError
 from engine.i18n import mark, tr
 from lab_app import words
 from lab_app.context import Context
+from lab_app.modelling.draft import Draft, task_named
 from lab_app.widgets.basic import button, clear, column, frame, restyle, row, scrolled, text_label
 from lab_app.widgets.cards import FactRow
 from lab_app.widgets.table import Column, RowsModel, Table
@@ -23,6 +24,8 @@ GROUPS = {
     "study": mark("Ladders of this home"),
     "run": mark("Models of this home"),
 }
+KINDS = {True: "BERT, RoBERTa, DistilBERT, GPT-2, Llama", False: "ViT, DeiT, ResNet, ConvNeXT, Swin"}
+"""Architectures that one may have, of bases that read text and of those that read images."""
 LIST_WIDTH = 250
 REMEMBERED = 6
 FOLDERS = "models/folders"
@@ -37,6 +40,7 @@ class BaseStep(QWidget):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
+        self.task = Draft().task
         self.base, self.base_title = "", ""
         self.cards: tuple[BaseCard, ...] = ()
         self.problem = ""
@@ -72,14 +76,21 @@ class BaseStep(QWidget):
 
     def load(self) -> None:
         """Look for what there is: models of the home may have come since."""
-        reader = self.context.reader()
+        reader, task = self.context.reader(), self.task
 
         def work() -> "list[Choice]":
             from engine.base_cards import choices
 
-            return choices(reader)
+            return choices(reader, task_named(task))
 
         self.context.jobs.run(work, self._show_choices, slot="base-choices")
+
+    def set_task(self, task: str) -> None:
+        """What the base is to be for: others come into question, and the chosen one is looked at again."""
+        self.task = task
+        self.load()
+        if self.base:
+            self._look()
 
     def take(self, path: Path) -> None:
         """Look at a folder that was chosen or dropped, and remember it."""
@@ -163,6 +174,10 @@ class BaseStep(QWidget):
             return
         assert item is not None
         self.base, self.base_title = base, item.data(BASE_ROLE + 1)
+        self._look()
+
+    def _look(self) -> None:
+        base, task = self.base, self.task
         self.cards, self.problem, self._looking = (), "", True
         self._show()
         self.changed.emit()
@@ -171,7 +186,7 @@ class BaseStep(QWidget):
         def work() -> "tuple[BaseCard, ...]":
             from engine.base_cards import describe
 
-            return describe(base, home)
+            return describe(base, home, task_named(task))
 
         run = lambda: self.context.jobs.run(work, self._described, self._failed, slot="base-card")  # noqa: E731
         self.context.warmth.when_warm(run)
@@ -205,9 +220,9 @@ class BaseStep(QWidget):
         elif not self.base:
             self.verdict.setText(
                 tr(
-                    "Choose a model on the left, or drop a folder here that save_pretrained wrote: a BERT, RoBERTa, "
-                    "DistilBERT, GPT-2, Llama or another that transformers knows. Its weights are read here and never "
-                    "changed."
+                    "Choose a model on the left, or drop a folder here that save_pretrained wrote: {kinds} or another "
+                    "that transformers knows. Its weights are read here and never changed.",
+                    kinds=KINDS[task_named(self.task).reads_text],
                 )
             )
         else:
@@ -227,7 +242,7 @@ class BaseStep(QWidget):
     def _say_hint(self) -> None:
         nothing = self._choices == [] and not self._folders()
         self.hint.setText(
-            tr("No model was found on this machine yet. Choose a folder, or train a ladder of texts first.")
+            tr("No model for this task was found on this machine yet. Choose a folder, or train a ladder first.")
             if nothing
             else tr("A folder may also be dropped here.")
         )
@@ -253,13 +268,17 @@ class BaseStep(QWidget):
 def facts(card: "BaseCard") -> list[tuple[str, str]]:
     """Name and value of what a card tells of one model."""
     longest = tr("{n:,} tokens", n=card.longest) if card.longest else tr("not limited")
+    reads = [(tr("Vocabulary"), tr("{n:,} tokens", n=card.vocab_size)), (tr("Longest text"), longest)]
+    if card.image is not None:
+        channels, height, width = card.image
+        colours = tr("grey") if channels == 1 else tr("colour")
+        reads = [(tr("Images"), tr("{h} × {w} pixels, {colours}", h=height, w=width, colours=colours))]
     return [
         (tr("Architecture"), card.architecture),
         (tr("Parameters"), f"{card.n_params:,}"),
         (tr("without embeddings"), f"{card.n_params_non_embedding:,}"),
         (tr("Layers and width"), f"{card.n_layers} × {card.d_model}"),
-        (tr("Vocabulary"), tr("{n:,} tokens", n=card.vocab_size)),
-        (tr("Longest text"), longest),
+        *reads,
         (tr("On disk"), words.size(card.n_bytes)),
         (tr("Folder"), _short(card.folder)),
     ]

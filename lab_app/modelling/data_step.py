@@ -1,6 +1,5 @@
-"""Step 2: a labelled table, which of its columns is what, its first rows, and what the checks found."""
+"""Step 2: the data of the task, which of their columns is what, the first of them, and what the checks found."""
 
-import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenu,
     QProgressBar,
+    QStackedWidget,
     QTabWidget,
-    QTextBrowser,
     QToolButton,
     QWidget,
 )
@@ -25,39 +24,38 @@ from engine.sources import sources
 from engine.study import convert
 from lab_app.context import Context
 from lab_app.jobs import Preparing
-from lab_app.modelling.draft import SOURCE, Checked
+from lab_app.modelling.columns import ColumnBoxes
+from lab_app.modelling.draft import Checked, Draft, example_title, has_field, task_named
+from lab_app.modelling.first_batch import FirstBatch
 from lab_app.quality import QualityView
-from lab_app.theme import mono_font
-from lab_app.widgets.basic import Elided, button, column, frame, row, scrolled, text_label
+from lab_app.widgets.basic import button, column, frame, row, scrolled, text_label
+from lab_app.widgets.images import ImageGrid
+from lab_app.widgets.samples import picture
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
+    from engine.families._base_tasks import Task
     from engine.sources._label_columns import Columns
 
-ROLES = {
-    "text": mark("Text"),
-    "label": mark("Label"),
-    "text_pair": mark("Second text"),
-    "split": mark("Split"),
-}
-"""Fields of the source that name a column -> what each is called."""
-NONE = {"text_pair": mark("none"), "split": mark("split here, by class")}
 ENCODINGS = ("utf-8", "gb18030", "big5", "shift_jis", "cp1252")
-FILES = "*.csv *.tsv *.jsonl *.parquet"
 ROWS, CHECKS, BATCH = range(3)
-POLL_MS, SHOWN = 120, 100
+POLL_MS, SHOWN, PICTURES = 120, 100, 48
+IMAGE_COUNTS = mark("{name} · {n:,} images, {k} classes")
+ROW_COUNTS = mark("{name} · {n:,} rows, {k} classes")
+PLAIN_COUNTS = mark("{name} · {n:,} rows")
 
 
 class DataStep(QWidget):
-    """A file gives columns at once; ``changed`` says that table or mapping are others now."""
+    """A file gives columns at once; ``changed`` says that data or mapping are others now."""
 
     changed = Signal()
 
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
+        self.task: Task = task_named(Draft().task)
         self.path: str | None = None
-        """The table; empty for documentation strings of this machine, None where nothing was chosen."""
+        """The file or folder; empty for what is on this machine, None where nothing was chosen."""
         self.columns: Columns | None = None
         self.problem = ""
         self.checked: Checked | None = None
@@ -67,8 +65,7 @@ class DataStep(QWidget):
         self._poll = QTimer(self, interval=POLL_MS)
         self._preparing: Preparing | None = None
         self._connect()
-        self.speak()
-        self._show()
+        self.set_task(self.task.name)
 
     # -- making it ----------------------------------------------------------------------------------------------
 
@@ -78,11 +75,8 @@ class DataStep(QWidget):
         self.browse.setMenu(QMenu(self.browse))
         self.browse.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.ask_file, self.ask_folder = (self.browse.menu().addAction("") for _ in range(2))
-        self.labels = {name: text_label() for name in (*ROLES, "encoding", "file")}
-        self.boxes = {name: QComboBox() for name in ROLES}
-        for box in self.boxes.values():
-            box.setMinimumContentsLength(8)
-            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.labels = {name: text_label() for name in ("encoding", "file")}
+        self.mapping = ColumnBoxes()
         self.header, self.skip_bad, self.encoding = QCheckBox(), QCheckBox(), QComboBox()
         self.header.setChecked(True)
         self.encoding.addItems(list(ENCODINGS))
@@ -93,12 +87,9 @@ class DataStep(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(6)
         self.model = RowsModel()
-        self.table = Table(self.model)
+        self.table, self.pictures, self.first = Table(self.model), ImageGrid(), QStackedWidget()
         self.report, self.no_report = QualityView(self.context), text_label("muted", wrap=True)
-        self.batch = QTextBrowser()
-        self.batch.setFont(mono_font())
-        self.batch.setMinimumHeight(48)
-        self.batch_words = Elided("caption")
+        self.batch = FirstBatch(self.context)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setDrawBase(False)
@@ -106,30 +97,25 @@ class DataStep(QWidget):
     def _lay_out(self) -> None:
         line = row(self.labels["file"], self.file, self.browse)
         line.setStretch(1, 1)
-        grid = QGridLayout()
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(10)
-        grid.setVerticalSpacing(6)
-        for place, (name, box) in enumerate(self.boxes.items()):
-            grid.addWidget(self.labels[name], place // 2, 2 * (place % 2))
-            grid.addWidget(box, place // 2, 2 * (place % 2) + 1)
-        for number in (1, 3):
-            grid.setColumnStretch(number, 1)
-        more = row(self.header, self.skip_bad, None, self.labels["encoding"], self.encoding, spacing=10)
-        self.mapping = QWidget()
-        self.mapping.setLayout(column(grid, more, spacing=6))
-        report, batch = QWidget(), QWidget()
+        self.reading = QWidget()
+        self.reading.setLayout(
+            row(self.header, self.skip_bad, None, self.labels["encoding"], self.encoding, spacing=10)
+        )
+        for part in (self.table, self.pictures):
+            self.first.addWidget(part)
+        report = QWidget()
         report.setLayout(column(self.no_report, self.report, None, margins=(0, 8, 0, 0)))
-        batch.setLayout(column(self.batch_words, self.batch, margins=(0, 8, 0, 0)))
-        self.tabs.addTab(self.table, "")
+        self.tabs.addTab(self.first, "")
         self.tabs.addTab(scrolled(report), "")
-        self.tabs.addTab(batch, "")
+        self.tabs.addTab(self.batch, "")
         self.found = frame("plain", column(self.tabs, margins=(10, 4, 10, 8)))
         self.nothing = frame(
             "plain", column(None, self.drop, row(None, self.example, None), None, margins=(30, 20, 30, 20), spacing=14)
         )
-        self.setLayout(column(line, self.mapping, self.said, self.progress, self.found, self.nothing, spacing=8))
-        for stretched in (4, 5):
+        self.setLayout(
+            column(line, self.mapping, self.reading, self.said, self.progress, self.found, self.nothing, spacing=8)
+        )
+        for stretched in (5, 6):
             self.layout().setStretch(stretched, 1)
 
     def _connect(self) -> None:
@@ -137,31 +123,42 @@ class DataStep(QWidget):
         self.ask_file.triggered.connect(lambda _: self._ask_file())
         self.ask_folder.triggered.connect(lambda _: self._ask_folder())
         self.example.clicked.connect(lambda _: self.take(""))
-        for box in self.boxes.values():
-            box.currentIndexChanged.connect(lambda _: self._mapped())
+        self.mapping.changed.connect(self._mapped)
         for check in (self.header, self.skip_bad):
             check.toggled.connect(lambda _: self._reread())
         self.encoding.currentIndexChanged.connect(lambda _: self._reread())
         self._poll.timeout.connect(self._show_progress)
         self.context.language.changed.connect(self.speak)
-        self.context.theme.changed.connect(self._show_batch)
 
     # -- what is chosen -----------------------------------------------------------------------------------------
 
+    def set_task(self, task: str) -> None:
+        """Other data: what was chosen for another kind of them is put away."""
+        self.task = task_named(task)
+        self.path, self.columns, self.problem, self.checked = None, None, "", None
+        self.file.clear()
+        self.mapping.set_source(sources[self.task.source])
+        self.speak()
+
+    @property
+    def source(self) -> str:
+        """The source that reads what was chosen."""
+        return str(self.task.builtin["source"]) if self.path == "" else self.task.source
+
     def take(self, path: str) -> None:
-        """Read the columns of a table, a folder or a saved dataset; the empty path means the built-in example."""
+        """Read the columns of a table, a folder or a saved dataset; the empty path means what is on this machine."""
         self.path = path
         self.file.setText(path)
         self._read(guess=True)
 
     def values(self) -> dict[str, Any] | None:
-        """The source's fields, those at their defaults left out; None where nothing was chosen or is readable."""
-        if self.path is None or (self.path and self.columns is None):
+        """The study's ``data``, fields at their defaults left out; None where nothing was chosen or is readable."""
+        if self.path is None or (self.path and self.columns is None and self.mapping.fields):
             return None
         if not self.path:
-            return {}
-        values: dict[str, Any] = {"path": self.path, **self._reading_options()}
-        values |= {name: box.currentData() for name, box in self.boxes.items() if box.currentData()}
+            return dict(self.task.builtin)
+        values: dict[str, Any] = {"source": self.task.source, "path": self.path, **self._reading_options()}
+        values |= self.mapping.values()
         if self.skip_bad.isChecked():
             values["skip_bad"] = True
         return values
@@ -171,17 +168,19 @@ class DataStep(QWidget):
         """What was chosen, for the bar of steps."""
         if self.path is None:
             return tr("none chosen yet")
-        name = Path(self.path).name if self.path else tr("documentation strings")
+        name = Path(self.path).name if self.path else example_title(self.task)
         if self.checked is None:
             return name
         report = self.checked.report
-        return tr("{name} · {n:,} rows, {k} classes", name=name, n=report.n_documents, k=len(report.label_counts))
+        k = len(report.label_counts)
+        text = PLAIN_COUNTS if not k else ROW_COUNTS if self.task.reads_text else IMAGE_COUNTS
+        return tr(text, name=name, n=report.n_documents, k=k)
 
     def _reading_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
-        if not self.header.isChecked():
+        if not self.header.isChecked() and has_field(self.task.source, "header"):
             options["header"] = False
-        if self.encoding.currentText() != ENCODINGS[0]:
+        if self.encoding.currentText() != ENCODINGS[0] and has_field(self.task.source, "encoding"):
             options["encoding"] = self.encoding.currentText()
         return options
 
@@ -190,12 +189,15 @@ class DataStep(QWidget):
             self.take(self.file.text().strip())
 
     def _ask_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, tr("Choose a table"), "", f"{tr('Tables')} ({FILES})")
+        endings = " ".join(f"*{ending}" for ending in sources[self.task.source].reads)
+        path, _ = QFileDialog.getOpenFileName(self, tr("Choose a table"), "", f"{tr('Tables')} ({endings})")
         if path:
             self.take(path)
 
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, tr("Choose a folder of tables or a saved dataset"))
+        images = not self.task.reads_text
+        title = tr("Choose a folder of images") if images else tr("Choose a folder of tables or a saved dataset")
+        folder = QFileDialog.getExistingDirectory(self, title)
         if folder:
             self.take(folder)
 
@@ -205,10 +207,20 @@ class DataStep(QWidget):
 
     def _read(self, *, guess: bool) -> None:
         self.columns, self.problem, self.checked, self._reading = None, "", None, True
+        self.model.set_rows(())
+        self.pictures.clear()
         self._show()
         self.changed.emit()
-        source: Any = sources[SOURCE]
-        options = {"path": self.path, **self._reading_options()}
+        source: Any = sources[self.source]
+        values = {name: value for name, value in (self.values() or {}).items() if name not in ("source", "skip_bad")}
+        options = values if not self.path else {"path": self.path, **self._reading_options()}
+        if not hasattr(source, "columns"):
+
+            def look() -> Any:
+                return source.preview(convert(options, source.Spec, "data"), PICTURES)
+
+            self.context.jobs.run(look, self._show_pictures, self._failed, slot="finetune-columns")
+            return
 
         def work() -> "tuple[Columns, Any]":
             found = source.columns(convert(options, source.Spec, "data"))
@@ -220,20 +232,15 @@ class DataStep(QWidget):
         self.context.jobs.run(work, done, self._failed, slot="finetune-columns")
 
     def _show_columns(self, found: "Columns", guessed: Any, *, guess: bool) -> None:
-        before = {name: box.currentData() for name, box in self.boxes.items()}
         self.columns, self._reading = found, False
-        self._quiet = True
-        for name, box in self.boxes.items():
-            box.clear()
-            if name in NONE:
-                box.addItem(tr(NONE[name]), "")
-            for column_name in found.names:
-                box.addItem(column_name, column_name)
-            kept = before[name] if not guess and before[name] in found.names else getattr(guessed, name)
-            box.setCurrentIndex(max(box.findData(kept), 0 if name in NONE else -1))
-        self._quiet = False
-        if not self.boxes["label"].currentData():
-            self.problem = tr("No column looks like a label. Choose the one that says which class a row is of.")
+        self.mapping.show_columns(found.names, guessed, guess=guess)
+        self.problem = self.mapping.missing()
+        self._show()
+        self.changed.emit()
+
+    def _show_pictures(self, found: Any) -> None:
+        self._reading = False
+        self.pictures.show_pictures(map(picture, found[:PICTURES]))
         self._show()
         self.changed.emit()
 
@@ -246,10 +253,9 @@ class DataStep(QWidget):
             self.context.operations.report(error)
 
     def _mapped(self) -> None:
-        if not self._quiet:
-            self.checked, self.problem = None, ""
-            self._show()
-            self.changed.emit()
+        self.checked, self.problem = None, ""
+        self._show()
+        self.changed.emit()
 
     # -- what the check says ------------------------------------------------------------------------------------
 
@@ -277,30 +283,28 @@ class DataStep(QWidget):
     # -- showing it ---------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        there = self.path is not None
+        there, tabular = self.path is not None, bool(self.mapping.fields)
         self.nothing.setVisible(not there)
         self.found.setVisible(there)
-        self.mapping.setVisible(bool(self.path))
+        self.mapping.setVisible(bool(self.path) and tabular)
+        self.reading.setVisible(bool(self.path))
+        for part in (self.header, self.encoding, self.labels["encoding"]):
+            part.setVisible(tabular)
         self.progress.setVisible(self._preparing is not None)
         self.said.setText(self.problem)
         self.said.setVisible(bool(self.problem))
-        for box in self.boxes.values():
-            box.setEnabled(self.columns is not None)
+        self.mapping.setEnabled(self.columns is not None)
+        self.first.setCurrentWidget(self.table if self.task.reads_text else self.pictures)
         self._show_rows()
         self._show_report()
-        self._show_batch()
+        self.batch.show_seen(self.checked.seen if self.checked is not None else ())
 
     def _show_rows(self) -> None:
         found = self.columns
         if found is None:
             self.model.set_rows(())
             return
-        places = []
-        for name, title in ROLES.items():
-            chosen = self.boxes[name].currentData()
-            if chosen in found.names:
-                places.append((found.names.index(chosen), tr(title)))
-        places.sort(key=lambda one: one[1] != tr(ROLES["label"]))  # the label first: texts are long
+        places = self.mapping.places(found.names)
         self.model.set_columns([_cell(place, title) for place, title in places])
         self.model.set_rows(found.rows[:SHOWN])
         self.table.fit()
@@ -313,74 +317,60 @@ class DataStep(QWidget):
         if self.checked is not None:
             self.report.show_report(self.checked.report)
         else:
-            self.no_report.setText(
-                tr("Duplicates, leaks and classes are counted as soon as a base and both columns are chosen.")
-            )
-
-    def _show_batch(self) -> None:
-        self.batch.setVisible(self.checked is not None)
-        if self.checked is None:
-            self.batch_words.setText(tr("How the model reads your texts is shown as soon as a base is chosen."))
-            return
-        colors = self.context.theme.colors
-        parts = []
-        for one in self.checked.seen:
-            pads = f"{tr('[padding]')} × {one['padding']}" if one["padding"] else ""
-            parts.append(
-                f"<p style='margin:0 0 9px 0'><b style='color:{colors.accent}'>{html.escape(one['label'])}</b> "
-                f"<span style='color:{colors.muted}'>{html.escape(tr('{n} tokens', n=one['n_tokens']))}</span><br>"
-                f"{html.escape(one['text'])} <span style='color:{colors.faint}'>{html.escape(pads)}</span></p>"
-            )
-        self.batch.setHtml("".join(parts))
-        self.batch_words.setText(
-            tr(
-                "The first {n} texts of the first batch as the model reads them: its own pieces put together again, "
-                "special tokens shown, what only fills them up in grey.",
-                n=len(self.checked.seen),
-            )
-        )
+            self.no_report.setText(tr("Duplicates, leaks and classes are counted as soon as base and data are chosen."))
 
     def speak(self) -> None:
         """Say everything in the language in use."""
-        self.labels["file"].setText(tr("Table"))
+        images = not self.task.reads_text
+        where = tr("Folder") if images else tr("Table")
+        self.labels["file"].setText(where)
         self.labels["file"].setBuddy(self.file)
-        self.file.setAccessibleName(tr("Table"))
-        self.file.setPlaceholderText(tr("a .csv, .tsv, .jsonl or .parquet file, or a folder"))
+        self.file.setAccessibleName(where)
+        endings = ", ".join(sources[self.task.source].reads)
+        self.file.setPlaceholderText(
+            tr("a folder with a folder of images for each class")
+            if images
+            else tr("a file ({endings}) or a folder", endings=endings)
+        )
         self.browse.setText(tr("Choose…"))
         self.ask_file.setText(tr("Choose a file"))
         self.ask_folder.setText(tr("Choose a folder"))
-        for name, title in ROLES.items():
-            self.labels[name].setText(tr(title))
-            self.labels[name].setBuddy(self.boxes[name])
-            self.boxes[name].setAccessibleName(tr("{role} column", role=tr(title)))
-            if name in NONE and self.boxes[name].count():
-                self.boxes[name].setItemText(0, tr(NONE[name]))
+        self.ask_file.setVisible(not images)
+        self.mapping.speak()
         self.header.setText(tr("First row holds names"))
-        self.skip_bad.setText(tr("Leave out bad rows"))
-        self.skip_bad.setToolTip(tr("Rows that cannot be read or have no label are left out and listed."))
+        self.skip_bad.setText(tr("Leave out bad images") if images else tr("Leave out bad rows"))
+        self.skip_bad.setToolTip(tr("What cannot be read, or has no label, is left out and listed."))
         self.labels["encoding"].setText(tr("Encoding"))
         self.labels["encoding"].setBuddy(self.encoding)
         self.encoding.setAccessibleName(tr("Encoding"))
-        self.drop.setText(
-            tr(
-                "Drop a table here: CSV, TSV, JSON lines, Parquet or a dataset that the datasets library saved. "
-                "One column holds the texts, one the class of each. It is read on this machine and goes nowhere."
-            )
-        )
-        self.example.setText(tr("Try it with documentation strings of this machine"))
-        self.tabs.setTabText(ROWS, tr("Rows"))
+        self.drop.setText(drop_words(self.task))
+        self.example.setVisible(bool(self.task.builtin))
+        self.example.setText(tr("Try it with what is here: {data}", data=example_title(self.task)))
+        self.tabs.setTabText(ROWS, tr("Images") if images else tr("Rows"))
         self.tabs.setTabText(CHECKS, tr("Checks"))
         self.tabs.setTabText(BATCH, tr("First batch"))
         self.table.setAccessibleName(tr("First rows"))
-        self.batch.setAccessibleName(tr("First batch"))
+        self.pictures.setAccessibleName(tr("First images"))
         self.progress.setAccessibleName(tr("Progress"))
+        self.batch.speak()
         self._show()
+
+
+def drop_words(task: "Task") -> str:
+    """What may be dropped, and what it has to hold."""
+    private = tr("It is read on this machine and goes nowhere.")
+    if not task.reads_text:
+        return f"{tr('Drop a folder here that holds a folder of images for each class.')} {private}"
+    kinds = tr("Drop data here: a table, a folder of tables, or a dataset that the datasets library saved.")
+    said = NEEDED.get(task.name)
+    return " ".join(part for part in (kinds, tr(said) if said else "", private) if part)
+
+
+NEEDED = {
+    "text-classification": mark("One column holds the texts, one the class of each."),
+    "causal": mark("One column holds the prompts, one the response to each; or one alone texts to go on writing."),
+}
 
 
 def _cell(place: int, title: str) -> Column:
     return Column(title, lambda r: " ".join(r[place].split()), tip=lambda r: r[place])
-
-
-def readable(path: Path) -> bool:
-    """Whether a dropped file is a table, by its ending."""
-    return path.suffix.lower() in sources[SOURCE].reads

@@ -5,21 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from engine.errors import KnownError
 from engine.i18n import mark, tr
+from engine.sources import sources
 from engine.study import StudySpec, convert, load_study, parse_study, to_toml_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engine.families._base_tasks import Task
     from engine.sources.base import QualityReport
     from engine.study import RunSpec
 
 TEMPLATE = "finetune-bert"
 """The built-in study whose recipes are the presets."""
 FIELD, SMALL = "preset", ""
-"""Its profiles: the field's own recipe (Devlin 2019), and the one that suits a small encoder."""
-SOURCE = "labelled-table"
+"""Its profiles: the field's own recipe (Devlin 2019), and the one that suits a small model."""
 METHODS = {
     "full": (mark("All weights"), mark("Every weight is trained, as BERT's authors do. The best scores, mostly.")),
     "frozen": (
@@ -30,8 +33,12 @@ METHODS = {
         mark("LoRA"),
         mark("Small matrices beside the base's weights are trained: little memory, nearly as good."),
     ),
-    "scratch": (mark("From scratch"), mark("The same network with fresh weights: what the table alone can teach it.")),
+    "scratch": (mark("From scratch"), mark("The same network with fresh weights: what the data alone can teach it.")),
 }
+EXAMPLES = {"labelled-table": mark("documentation strings"), "instruction-table": mark("documentation strings")}
+"""What sources of tables give where no file is named."""
+LONGEST = "max_length"
+"""The field of sources of text that cuts it."""
 BASE, DATA, RECIPE = range(3)
 """The steps."""
 
@@ -40,10 +47,11 @@ BASE, DATA, RECIPE = range(3)
 class Draft:
     """What was chosen so far; ``recipe`` holds fields of ``training`` that are shown in the form."""
 
+    task: str = "text-classification"
     base: str = ""
     base_title: str = ""
     data: dict[str, Any] | None = None
-    """The source's fields; None where no table was chosen."""
+    """The study's ``data``, its source and fields; None where none were chosen."""
     title: str = ""
     method: str = "full"
     compare: tuple[str, ...] = ("frozen", "scratch")
@@ -59,7 +67,7 @@ class Draft:
 
     @property
     def complete(self) -> bool:
-        """Whether there is a base and a table, so that the whole can be checked."""
+        """Whether there are a base and data, so that the whole can be checked."""
         return bool(self.base) and self.data is not None
 
 
@@ -71,13 +79,25 @@ class Checked:
     runs: "tuple[RunSpec, ...]"
     report: "QualityReport"
     seen: "list[Mapping[str, Any]]"
-    """The first texts of the first batch as the model reads them."""
+    """The first items of the first batch as the model reads them."""
 
 
-def preset(profile: str = FIELD) -> dict[str, Any]:
-    """Fields of ``training`` as one of the built-in recipes has them."""
+def tasks() -> "list[Task]":
+    """Everything that there is to tune a base for."""
+    from engine.families.fine_tuned import tuning_tasks
+
+    return tuning_tasks()
+
+
+def task_named(name: str) -> "Task":
+    """One of them."""
+    return next(task for task in tasks() if task.name == name)
+
+
+def preset(profile: str, task: "Task") -> dict[str, Any]:
+    """Fields of ``training`` as one of the built-in recipes has them, for a task."""
     found: dict[str, Any] = to_toml_table(load_study(TEMPLATE, profile=profile))["training"]
-    return found
+    return found | (dict(task.small_recipe) if profile == SMALL else {})
 
 
 def study_of(draft: Draft) -> StudySpec:
@@ -85,9 +105,11 @@ def study_of(draft: Draft) -> StudySpec:
     table = to_toml_table(load_study(TEMPLATE, profile=FIELD))
     for part in ("zh_CN", "budget", "profiles"):
         table.pop(part, None)
-    data = {"source": SOURCE, **(draft.data or {}), "max_length": draft.max_length}
-    model = {k: v for k, v in table["model"].items() if k != "method"} | {"base": draft.base}
-    if draft.balanced:
+    task, data = task_named(draft.task), dict(draft.data or {"source": task_named(draft.task).source})
+    if has_field(str(data["source"]), LONGEST):
+        data[LONGEST] = draft.max_length
+    model = {k: v for k, v in table["model"].items() if k != "method"} | {"base": draft.base, "task": task.name}
+    if draft.balanced and task.weighs_classes:
         model["class_weights"] = "balanced"
     ladder = {"sizes": table["ladder"]["sizes"], "seeds": list(range(draft.seeds))}
     if len(draft.methods) > 1:
@@ -102,6 +124,8 @@ def study_of(draft: Draft) -> StudySpec:
         "data": data,
         "model": model,
         "ladder": ladder,
+        "headline": dict(zip(("capability", "metric"), task.headline, strict=True)),
+        "capabilities": [{"name": task.headline[0]}],
         "training": {**table["training"], **draft.recipe},
     }
     return parse_study(table)
@@ -113,9 +137,22 @@ def suggested_title(draft: Draft) -> str:
 
 
 def title_of_data(draft: Draft) -> str:
-    """The table's name without its ending."""
-    path = (draft.data or {}).get("path", "")
-    return Path(path).stem if path else tr("documentation strings")
+    """The name of the table or folder without its ending, else what is on this machine."""
+    data = draft.data or {}
+    return Path(data["path"]).stem if data.get("path") else example_title(task_named(draft.task))
+
+
+def example_title(task: "Task") -> str:
+    """What there is on this machine to try a task with."""
+    name = str(task.builtin.get("source", ""))
+    if name and name != task.source:
+        return tr(sources[name].title)
+    return tr(EXAMPLES.get(name, mark("data of this machine")))
+
+
+def has_field(source: str, name: str) -> bool:
+    """Whether the Spec of a source has a field."""
+    return any(field.name == name for field in msgspec.structs.fields(sources[source].Spec))
 
 
 def step_of(error: KnownError) -> int:
@@ -131,14 +168,13 @@ def checked(draft: Draft, home: Path, on_progress: Any) -> Checked:
     """Resolve, read and prepare everything that the draft needs. Slow: for a thread. Raises ``KnownError``."""
     from engine.bases import settle
     from engine.expand import expand
-    from engine.sources import sources
 
     study = settle(study_of(draft), home)
     runs = expand(study)
-    source = sources[SOURCE]
     largest = runs[-1]
-    prepared: Any = source.prepare(convert(largest.data, source.Spec, "data"), home / "cache", on_progress)
-    seen = prepared.seen(batch_size=largest.training.batch_size, seed=largest.seed)
+    source = sources[largest.source]
+    prepared = source.prepare(convert(largest.data, source.Spec, "data"), home / "cache", on_progress)
+    seen = task_named(draft.task).seen(prepared, largest.shape, largest.training.batch_size, largest.seed)
     return Checked(study, runs, prepared.report, seen)
 
 

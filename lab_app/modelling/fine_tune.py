@@ -1,30 +1,34 @@
-"""Fine-tune: a base, a table and a recipe in three steps, checked together as soon as there is enough of it."""
+"""Fine-tune: a task, then a base, data and a recipe in three steps, checked together once there is enough of it."""
 
 import dataclasses
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QStackedWidget, QWidget
+from PySide6.QtWidgets import QComboBox, QStackedWidget, QWidget
 
 from engine.errors import KnownError
 from engine.i18n import mark, tr
+from engine.sources import sources
 from lab_app.context import Context
 from lab_app.jobs import Preparing
 from lab_app.modelling.base_step import BaseStep
 from lab_app.modelling.data_step import DataStep
-from lab_app.modelling.draft import BASE, DATA, RECIPE, Checked, Draft, checked, step_of
+from lab_app.modelling.draft import BASE, DATA, RECIPE, Checked, Draft, checked, step_of, task_named, tasks
 from lab_app.modelling.recipe_step import RecipeStep
 from lab_app.modelling.steps import DONE, OPEN, WRONG, StepBar
 from lab_app.modelling.tab import Tab
 from lab_app.models.catalog import Catalog
-from lab_app.widgets.basic import button, column, row, scrolled, text_label
+from lab_app.widgets.basic import Elided, button, column, row, scrolled, text_label
 
 TITLES = (mark("Base"), mark("Data"), mark("Recipe"))
 SOON_MS = 350
 CONFIG = "config.json"
 """The file that a model folder has."""
+MOST = 1_000
+"""Files of a folder that are looked at to tell what it holds."""
 
 
 class FineTuneTab(Tab):
@@ -39,6 +43,9 @@ class FineTuneTab(Tab):
         self.checked: Checked | None = None
         self._task: Preparing | None = None
         self.base, self.data, self.recipe = BaseStep(context), DataStep(context), RecipeStep(context)
+        self.task, self.task_label, self.task_about = QComboBox(), text_label(), Elided("caption")
+        for one in tasks():
+            self.task.addItem("", one.name)
         self.steps = StepBar(len(TITLES), context.theme)
         self.stack = QStackedWidget()
         for step in (self.base, self.data):
@@ -50,14 +57,17 @@ class FineTuneTab(Tab):
         self.said = text_label("muted", wrap=True)
         bottom = row(self.back, self.next, self.said, self.start)
         bottom.setStretch(2, 1)
-        self.setLayout(column(self.steps, self.stack, bottom, spacing=10, margins=(0, 10, 0, 0)))
-        self.layout().setStretch(1, 1)
+        top = row(self.task_label, self.task, self.task_about)
+        top.setStretch(2, 1)
+        self.setLayout(column(top, self.steps, self.stack, bottom, spacing=10, margins=(0, 10, 0, 0)))
+        self.layout().setStretch(2, 1)
         self._soon = QTimer(self, singleShot=True, interval=SOON_MS)
         self.setAcceptDrops(True)
         self._connect()
         self._speak()
 
     def _connect(self) -> None:
+        self.task.currentIndexChanged.connect(lambda _: self._set_task())
         self.steps.chosen.connect(self.go)
         self.back.clicked.connect(lambda _: self.go(self.step - 1))
         self.next.clicked.connect(lambda _: self.go(self.step + 1))
@@ -88,6 +98,16 @@ class FineTuneTab(Tab):
             self.recipe.estimate()
         self._show()
 
+    def _set_task(self) -> None:
+        """Another task: other bases, other data, other fields."""
+        self._stop()
+        self.draft.task = name = self.task.currentData()
+        for step in (self.base, self.data, self.recipe):
+            step.set_task(name)
+        self.go(BASE)
+        self._edited()
+        self._speak()
+
     # -- what is dropped ----------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -99,8 +119,11 @@ class FineTuneTab(Tab):
         self.take(next(Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()))
 
     def take(self, path: Path) -> None:
-        """A folder with a model in it becomes the base, everything else the table."""
-        if _holds_model(path) or (self.step == BASE and path.is_dir()):
+        """A folder with a model in it becomes the base, everything else the data.
+
+        At the first step a folder without data becomes the base too, so that is said why it is none.
+        """
+        if _holds_model(path) or (self.step == BASE and path.is_dir() and not _holds_data(path, self.data.task.source)):
             self.base.take(path)
             self.go(BASE)
         else:
@@ -200,13 +223,27 @@ class FineTuneTab(Tab):
             return tr("Ready: training can be watched on Monitor.")
         if not self.base.ready:
             return tr("Choose a base.") if not self.base.base else ""
-        return tr("Choose a table.") if self.data.path is None else ""
+        return tr("Choose data.") if self.data.path is None else ""
 
     def _speak(self) -> None:
+        self.task_label.setText(tr("Task"))
+        self.task_label.setBuddy(self.task)
+        self.task.setAccessibleName(tr("Task"))
+        for number, one in enumerate(tasks()):
+            self.task.setItemText(number, tr(one.title))
+        about = task_named(self.draft.task).about
+        self.task_about.setText(tr(about) if about else "")
         self.back.setText(tr("Back"))
         self.next.setText(tr("Next"))
         self.start.setText(tr("Start training"))
         self._show()
+
+
+def _holds_data(path: Path, source: str) -> bool:
+    """Whether a folder or one directly below it has a file that the source reads."""
+    return any(
+        one.suffix.lower() in sources[source].reads for pattern in ("*", "*/*") for one in islice(path.glob(pattern), MOST)
+    )
 
 
 def _holds_model(path: Path) -> bool:

@@ -10,7 +10,18 @@ from engine.i18n import mark, tr
 from engine.study import StudySpec, TrainingSpec, spec_hash
 from lab_app import words
 from lab_app.context import Context
-from lab_app.modelling.draft import FIELD, METHODS, SMALL, Checked, Draft, preset, suggested_title
+from lab_app.modelling.draft import (
+    FIELD,
+    LONGEST,
+    METHODS,
+    SMALL,
+    Checked,
+    Draft,
+    has_field,
+    preset,
+    suggested_title,
+    task_named,
+)
 from lab_app.widgets.basic import button, column, restyle, row, text_label
 from lab_app.widgets.form import Form
 
@@ -18,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SHOWN = {
-    "epochs": (mark("Epochs"), mark("How often every training row is seen.")),
-    "batch_size": (mark("Batch"), mark("Rows per step.")),
+    "epochs": (mark("Epochs"), mark("How often every training item is seen.")),
+    "batch_size": (mark("Batch"), mark("Items per step.")),
     "learning_rate": (
         mark("Learning rate"),
         mark("Of full fine-tuning. LoRA and training from scratch take ten times it, a new head alone a hundred."),
@@ -37,8 +48,8 @@ PRESETS = {
         mark("AdamW, 2e-5, batches of 32, 3 epochs: the recipe of Devlin et al. 2019, made for large encoders."),
     ),
     SMALL: (
-        mark("For a small encoder"),
-        mark("The same at the higher rate of the study finetune-bert: small encoders and few rows need it."),
+        mark("For a small model"),
+        mark("At a higher rate, and longer where it helps: small models and few items need it."),
     ),
 }
 COMPARED = {
@@ -46,7 +57,7 @@ COMPARED = {
     "scratch": mark("the same network from scratch"),
 }
 MOST_SEEDS = 20
-LONGEST = 131_072
+MOST_TOKENS = 131_072
 
 
 class RecipeStep(QWidget):
@@ -59,6 +70,7 @@ class RecipeStep(QWidget):
         self.context = context
         self.problem = ""
         self._draft = Draft()
+        self.task = task_named(self._draft.task)
         self._planned = ""
         self._plan: Mapping[str, Any] | None = None
         self._planning = False
@@ -78,7 +90,7 @@ class RecipeStep(QWidget):
         self.compare = {name: QCheckBox() for name in COMPARED}
         self.seeds, self.longest, self.balanced = QSpinBox(), QSpinBox(), QCheckBox()
         self.seeds.setRange(1, MOST_SEEDS)
-        self.longest.setRange(4, LONGEST)
+        self.longest.setRange(4, MOST_TOKENS)
         self.form = Form(TrainingSpec, SHOWN, tuple(SHOWN))
         self.presets = {name: button() for name in PRESETS}
         self.verdict, self.reason = text_label("heading", wrap=True), text_label("muted", wrap=True, selectable=True)
@@ -130,8 +142,18 @@ class RecipeStep(QWidget):
         self.balanced.setChecked(False)
         self._show_preset(FIELD)
 
+    def set_task(self, task: str) -> None:
+        """Fields that it has no use for are put away."""
+        self.task = task_named(task)
+        text = has_field(self.task.source, LONGEST)
+        for part in (self.longest, self.labels["longest"]):
+            part.setVisible(text)
+        self.balanced.setVisible(self.task.weighs_classes)
+        self.title.setPlaceholderText(suggested_title(self._draft))
+
     def _show_preset(self, profile: str) -> None:
-        self.form.set_values({name: value for name, value in preset(profile).items() if name in SHOWN})
+        found = preset(profile, self.task)
+        self.form.set_values({name: value for name, value in found.items() if name in SHOWN})
 
     def store(self, draft: Draft) -> None:
         """Write what is entered into the draft."""
@@ -204,7 +226,7 @@ class RecipeStep(QWidget):
         self.reason.setText("")
         self.runs.setText("")
         if checked is None:
-            self.verdict.setText(self.problem or tr("Choose a base and a table first."))
+            self.verdict.setText(self.problem or tr("Choose a base and data first."))
             return
         self.runs.setText(_runs_words(checked))
         if plan is None:

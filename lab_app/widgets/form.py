@@ -141,6 +141,13 @@ class Field:
         return text
 
 
+def titled_fields(struct: type[msgspec.Struct]) -> dict[str, tuple[str, object]]:
+    """Name of every field -> what it is called, in English, and its default."""
+    info = inspect.type_info(struct)
+    assert isinstance(info, inspect.StructType)
+    return {f.name: (str(_unwrap(f.type)[1].get("title") or f.name), f.default) for f in info.fields}
+
+
 def _browser(line: QLineEdit, *, files: bool) -> QToolButton:
     browse = QToolButton()
     browse.setText("…")

@@ -6,28 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QSize, Qt, QTemporaryDir
-from PySide6.QtGui import QFont, QIcon, QImage, QPixmap
-from PySide6.QtWidgets import (
-    QHeaderView,
-    QListView,
-    QListWidget,
-    QListWidgetItem,
-    QPlainTextEdit,
-    QStackedWidget,
-    QWidget,
-)
+from PySide6.QtCore import QTemporaryDir
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import QHeaderView, QPlainTextEdit, QStackedWidget, QWidget
 
 from engine.i18n import mark, tr
 from lab_app.widgets.basic import clear, column, scrolled
+from lab_app.widgets.images import ImageGrid, Picture, image_of
 from lab_app.widgets.media import Plays, card, read_item
 from lab_app.widgets.table import Column, RowsModel, Table
 
 Sample = Mapping[str, Any]
 """As ``engine.sources.base.Preview``: origin, and text, target, label, image, or sound with its rate."""
 
-SPLITS = {"train": mark("training"), "validation": mark("held out"), "ood": mark("out of distribution")}
-TILE = 88
+SPLITS = {
+    "train": mark("training"),
+    "validation": mark("held out"),
+    "ood": mark("out of distribution"),
+    "test": mark("for results alone"),
+}
 SHORT = 160
 """Letters of a text that still stands in one line of a table."""
 
@@ -44,13 +41,7 @@ class Samples(QStackedWidget):
         self.text.setReadOnly(True)
         self.text.setTabChangesFocus(True)
         self.text.setFont(font)
-        self.grid = QListWidget()
-        self.grid.setViewMode(QListView.ViewMode.IconMode)
-        self.grid.setResizeMode(QListView.ResizeMode.Adjust)
-        self.grid.setMovement(QListView.Movement.Static)
-        self.grid.setIconSize(QSize(TILE, TILE))
-        self.grid.setUniformItemSizes(True)
-        self.grid.setWordWrap(True)
+        self.grid = ImageGrid()
         self.rows = RowsModel()
         self.table = Table(self.rows)
         self.cards = column(spacing=8)
@@ -86,15 +77,7 @@ class Samples(QStackedWidget):
 
     def _show_images(self, samples: Sequence[Sample]) -> None:
         captioned = any(sample.get("text") for sample in samples)
-        self.grid.clear()
-        self.grid.setGridSize(QSize(TILE + (92 if captioned else 24), TILE + (62 if captioned else 34)))
-        for sample in samples:
-            words = str(sample.get("text") or sample.get("label") or _origin(sample))
-            item = QListWidgetItem(QIcon(_tile(sample["image"])), words)
-            item.setToolTip(_head(sample))
-            item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{words}, {_origin(sample)}")
-            item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
-            self.grid.addItem(item)
+        self.grid.show_pictures(map(picture, samples), wide=captioned)
         self.setCurrentWidget(self.grid)
 
     def _show_sounds(self, samples: Sequence[Sample]) -> None:
@@ -132,15 +115,10 @@ def _head(sample: Sample) -> str:
     return "  ".join(part for part in (_origin(sample), str(sample.get("label", ""))) if part)
 
 
-def _tile(pixels: Any) -> QPixmap:
-    """uint8 (height, width, 3) in a square: few pixels enlarged in whole steps, many made fewer."""
-    pixels = np.ascontiguousarray(pixels)
-    height, width, _ = pixels.shape
-    image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
-    small = max(height, width) <= TILE
-    side = TILE // max(height, width) * max(height, width) if small else TILE
-    how = Qt.TransformationMode.FastTransformation if small else Qt.TransformationMode.SmoothTransformation
-    return QPixmap.fromImage(image.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio, how))
+def picture(sample: Sample) -> Picture:
+    """A sample that is an image, for a grid."""
+    words = str(sample.get("text") or sample.get("label") or _origin(sample))
+    return Picture(image_of(sample["image"]), words, _head(sample), f"{words}, {_origin(sample)}".rstrip(", "))
 
 
 def _write_wave(path: Path, values: Any, rate: int) -> None:

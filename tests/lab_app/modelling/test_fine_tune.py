@@ -102,10 +102,10 @@ def test_from_a_folder_and_a_table_to_a_matrix_and_a_saved_model(
     assert not tab.start.isEnabled()
     ready(desk, tab, base, table)
     assert tab.data.problem == ""
-    assert tab.data.values() == {"path": str(table), "text": "what it says", "label": "kind"}
+    assert tab.data.values() == {"source": "labelled-table", "path": str(table), "text": "what it says", "label": "kind"}
     assert [b.state for b in tab.steps.buttons] == [DONE, DONE, DONE]
     assert "bert" in [card.architecture for card in tab.base.cards]
-    assert "[CLS]" in tab.data.batch.toPlainText()
+    assert "[CLS]" in tab.data.batch.texts.toPlainText()
     assert dict(tab.checked.report.label_counts) == {"fruit": 80, "tool": 80}
     tab.go(RECIPE)
     rates = [field(tab, "learning_rate").read()]
@@ -213,7 +213,7 @@ def test_a_table_that_cannot_be_used_is_said_at_the_second_step(
 
 def test_another_column_is_another_check(desk: Desk, tab: FineTuneTab, base: Path, table: Path) -> None:
     ready(desk, tab, base, table)
-    box = tab.data.boxes["label"]
+    box = tab.data.mapping.boxes["label"]
     box.setCurrentIndex(box.findData("number"))
     assert tab.checked is None and not tab.start.isEnabled()
     desk.until(lambda: tab.data.problem)
@@ -235,7 +235,7 @@ def test_other_tables_bring_their_columns(desk: Desk, tab: FineTuneTab, tmp_path
         pq.write_table(pa.Table.from_pylist(found), path)
     drop(tab, path)
     desk.until(lambda: tab.data.columns is not None)
-    assert tab.data.values() == {"path": str(path), "text": "review", "label": "stars"}
+    assert tab.data.values() == {"source": "labelled-table", "path": str(path), "text": "review", "label": "stars"}
     assert tab.data.model.rowCount() == 12
 
 
