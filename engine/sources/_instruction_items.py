@@ -72,7 +72,6 @@ class InstructionItems(TokenRows):
         targets[np.arange(targets.shape[1]) < self.starts[rows][:, None] - 1] = NOTHING
         return {**batch, "targets": targets}
 
-
     def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
         """The first rows of the first batch as the model reads them.
 

@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PySide6.QtGui import QIcon, QImage
 from PySide6.QtWidgets import QCheckBox, QStackedWidget, QWidget
 
 from engine.i18n import tr
 from lab_app.context import Context
 from lab_app.widgets.basic import Beside, column, frame, row, text_label
+from lab_app.widgets.images import tile
 from lab_app.widgets.matrix import Matrix
 from lab_app.widgets.table import Column, RowsModel, Table
 
@@ -98,9 +100,10 @@ class ConfusionView(QWidget):
             [
                 Column(tr("Sure"), lambda i: f"{found.probabilities[i, predicted]:.0%}", number=True),
                 Column(
-                    tr("Text"),
-                    lambda i: " ".join(found.texts[i].split()),
-                    tip=lambda i: f"{found.texts[i]}\n\n{found.origins[i]}",
+                    tr("Image") if found.images else tr("Text"),
+                    lambda i: " ".join(found.texts[i].split()) or found.origins[i],
+                    tip=lambda i: f"{found.texts[i]}\n\n{found.origins[i]}".strip(),
+                    icon=lambda i: QIcon(tile(QImage.fromData(found.images[i]))) if i in found.images else None,
                 ),
             ]
         )

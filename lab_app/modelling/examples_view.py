@@ -1,12 +1,14 @@
-"""The test items that a model was surest and rightest of, and those it was most wrong about."""
+"""The test items that a model was surest and rightest of, and those it was most wrong about: texts or images."""
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QStackedWidget, QWidget
 
 from engine.i18n import mark, tr
 from lab_app.context import Context
 from lab_app.widgets.basic import column, row, text_label
+from lab_app.widgets.images import ImageGrid, Picture
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
@@ -30,7 +32,12 @@ class ExamplesView(QWidget):
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         self.text.setFixedHeight(110)
-        self.setLayout(column(row(self.label, self.kind, None), self.table, self.text, spacing=6, margins=(0, 8, 0, 0)))
+        self.grid, self.stack, texts = ImageGrid(), QStackedWidget(), QWidget()
+        texts.setLayout(column(self.table, self.text, spacing=6))
+        texts.layout().setStretch(0, 1)
+        for part in (texts, self.grid):
+            self.stack.addWidget(part)
+        self.setLayout(column(row(self.label, self.kind, None), self.stack, spacing=6, margins=(0, 8, 0, 0)))
         self.layout().setStretch(1, 1)
         self.kind.currentIndexChanged.connect(lambda _: self._fill())
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._show_text())
@@ -48,6 +55,11 @@ class ExamplesView(QWidget):
 
         best, worst = examples(self.found, SHOWN) if self.found is not None else ([], [])
         rows = best if self.kind.currentIndex() else worst
+        images = any(one.image for one in rows)
+        self.stack.setCurrentIndex(int(images))
+        if images:
+            self.grid.show_pictures([_picture(one) for one in rows if one.image], wide=True)
+            return
         self.model.set_rows(rows)
         self.table.fit()
         for number in (0, 1):
@@ -71,6 +83,7 @@ class ExamplesView(QWidget):
             self.kind.setItemText(number, tr(text))
         self.table.setAccessibleName(tr("Examples"))
         self.text.setAccessibleName(tr("The whole text"))
+        self.grid.setAccessibleName(tr("Examples"))
         self.model.set_columns(
             [
                 Column(tr("True class"), lambda e: e.label),
@@ -80,3 +93,10 @@ class ExamplesView(QWidget):
             ]
         )
         self._fill()
+
+
+def _picture(one: "Example") -> Picture:
+    said = tr("{label}: P {p}", label=one.label, p=f"{one.p_label:.1%}")
+    if one.predicted != one.label:
+        said += "\n" + tr("taken for {other}: P {p}", other=one.predicted, p=f"{one.p_predicted:.1%}")
+    return Picture(QImage.fromData(one.image), said, f"{said}\n{one.origin}")

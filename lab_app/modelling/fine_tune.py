@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QComboBox, QStackedWidget, QWidget
 from engine.errors import KnownError
 from engine.i18n import mark, tr
 from engine.sources import sources
+from engine.sources._saved_datasets import is_saved
 from lab_app.context import Context
 from lab_app.jobs import Preparing
 from lab_app.modelling.base_step import BaseStep
@@ -240,9 +241,11 @@ class FineTuneTab(Tab):
 
 
 def _holds_data(path: Path, source: str) -> bool:
-    """Whether a folder or one directly below it has a file that the source reads."""
-    return any(
-        one.suffix.lower() in sources[source].reads for pattern in ("*", "*/*") for one in islice(path.glob(pattern), MOST)
+    """Whether it is a saved dataset, or it or a folder directly below it has a file that the source reads."""
+    return is_saved(path) or any(
+        one.suffix.lower() in sources[source].reads
+        for pattern in ("*", "*/*")
+        for one in islice(path.glob(pattern), MOST)
     )
 
 

@@ -15,6 +15,7 @@ from engine.i18n import mark, tr
 from lab_app import words
 from lab_app.context import Context
 from lab_app.modelling import verdicts
+from lab_app.modelling.answers_view import AnswersView
 from lab_app.modelling.confusion_view import ConfusionView
 from lab_app.modelling.examples_view import ExamplesView
 from lab_app.modelling.saving import saved_folder
@@ -25,12 +26,15 @@ from lab_app.widgets.basic import Elided, Note, button, clear, column, frame, ro
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
+    from engine.analysis.answers import Answers
     from engine.analysis.predictions import ClassRow, Predictions
     from engine.figures.model import Figure
     from engine.store.rows import EvaluationRow
 
 SOON_MS = 300
-SCORES, CONFUSION, CLASSES, CONFIDENCE, LEARNING, EXAMPLES = range(6)
+SCORES, CONFUSION, CLASSES, CONFIDENCE, LEARNING, EXAMPLES, ANSWERS = range(7)
+OF_CLASSES = (CONFUSION, CLASSES, CONFIDENCE, EXAMPLES)
+"""What there is only of a model that tells classes apart."""
 TITLES = (
     mark("Scores"),
     mark("Confusion matrix"),
@@ -38,9 +42,9 @@ TITLES = (
     mark("Confidence"),
     mark("Learning"),
     mark("Examples"),
+    mark("Answers"),
 )
 FIGURES = {CONFUSION: "confusion-matrix", CONFIDENCE: "reliability", LEARNING: "learning-curves"}
-COLUMNS = ("f1", "accuracy", "precision", "recall", "log_likelihood", "ece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class OfRun:
     classes: "tuple[ClassRow, ...]" = ()
     reliability: "Figure | None" = None
     learning: "Figure | None" = None
+    answers: "Answers | None" = None
     problem: str = ""
 
 
@@ -87,6 +92,7 @@ class ResultsTab(Tab):
             table.horizontalHeader().setStretchLastSection(False)
         self.score_note, self.to_scale = text_label("caption", wrap=True), button()
         self.confusion, self.examples = ConfusionView(self.context), ExamplesView(self.context)
+        self.answers = AnswersView(self.context)
         self.reliability, self.learning = FigureView(theme), FigureView(theme)
         self.captions = {CONFIDENCE: text_label("caption", wrap=True), LEARNING: text_label("caption", wrap=True)}
         self.to_monitor = button()
@@ -120,6 +126,7 @@ class ResultsTab(Tab):
             frame("plain", confidence),
             frame("plain", learning),
             self.examples,
+            self.answers,
         ):
             self.tabs.addTab(part, "")
         waiting = row(self.state, self.watch)
@@ -151,7 +158,8 @@ class ResultsTab(Tab):
 
     @property
     def figure_name(self) -> str:
-        return FIGURES.get(self.tabs.currentIndex(), "confusion-matrix") if self.run else ""
+        usual = "confusion-matrix" if self.of_run.answers is None else FIGURES[LEARNING]
+        return FIGURES.get(self.tabs.currentIndex(), usual) if self.run else ""
 
     @property
     def options(self) -> dict[str, object]:
@@ -233,6 +241,7 @@ class ResultsTab(Tab):
         self._enable()
 
     def _show_scores(self) -> None:
+        headline = self.lines[0].headline if self.lines else verdicts.HEADLINE
         clear(self.sentences)
         for text in verdicts.sentences(self.lines):
             said = text_label(wrap=True, selectable=True)
@@ -245,14 +254,18 @@ class ResultsTab(Tab):
             else tr("One seed: intervals are over test items.")
         )
         self.score_note.setText(
-            note + " " + tr("F1 over all rows (micro) equals the accuracy; F1 is the mean over classes.")
+            f"{note} {tr('F1 over all items (micro) equals the accuracy; F1 is the mean over classes.')}"
+            if headline == verdicts.HEADLINE
+            else note
         )
         sizes = len({line.size for line in self.lines})
         columns = [Column(tr("What was trained"), lambda one: verdicts.method_words(one.method))]
         if sizes > 1:
             columns.append(Column(tr("Parameters"), lambda one: words.count(one.n_params), number=True))
-        for metric in COLUMNS:
-            columns.append(Column(SHORT[metric](), _of(metric), number=True, tip=_tip(metric)))
+        for metric in verdicts.columns_of(headline):
+            title = verdicts.metric_words((headline[0], metric))
+            short = SHORT[metric]() if headline[0] == verdicts.CLASSIFICATION else title
+            columns.append(Column(short, _of(metric), number=True, tip=lambda _, title=title: title))
         self.score_model.set_columns(columns)
         self.score_model.set_rows(self.lines)
         self.scores.fit()
@@ -262,6 +275,10 @@ class ResultsTab(Tab):
         found = self.of_run
         self.confusion.show_predictions(found.predictions, found.problem)
         self.examples.show_predictions(found.predictions)
+        self.answers.show_answers(found.answers)
+        for number in OF_CLASSES:
+            self.tabs.setTabVisible(number, found.answers is None)
+        self.tabs.setTabVisible(ANSWERS, found.answers is not None)
         self.class_model.set_rows(found.classes)
         self.classes.fit()
         for number, view, figure in (
@@ -272,7 +289,7 @@ class ResultsTab(Tab):
             self.captions[number].setText(figure.caption if figure is not None else found.problem)
 
     def _enable(self) -> None:
-        self.export.setEnabled(bool(self.run) and (self.of_run.predictions is not None))
+        self.export.setEnabled(bool(self.run) and bool(self.of_run.predictions or self.of_run.learning))
 
     # -- saving -------------------------------------------------------------------------------------------------
 
@@ -346,18 +363,22 @@ SHORT: dict[str, Callable[[], str]] = {
 
 def read_run(reader: object, study: str, run: int) -> OfRun:
     """What a run kept; what is wrong with it is said, not raised."""
+    from engine.analysis.answers import answers_of
     from engine.analysis.predictions import by_class
     from engine.figures.builders import build
     from engine.figures.predictions import predictions_of
 
-    learning = None
+    learning = answers = None
     try:
         learning = build(reader, "learning-curves", study, run=run)  # type: ignore[arg-type]
+        answers = answers_of(reader, run)  # type: ignore[arg-type]
+        if answers is not None:
+            return OfRun(learning=learning, answers=answers)
         _, predictions = predictions_of(reader, study, run)  # type: ignore[arg-type]
         reliability = build(reader, "reliability", study, run=run)  # type: ignore[arg-type]
         return OfRun(predictions, tuple(by_class(predictions)), reliability, learning)
     except KnownError as error:
-        return OfRun(learning=learning, problem=str(error))
+        return OfRun(learning=learning, answers=answers, problem=str(error))
 
 
 def class_columns() -> list[Column]:
@@ -382,10 +403,6 @@ def class_columns() -> list[Column]:
 
 def _of(metric: str) -> Callable[[verdicts.Line], str]:
     return lambda line: verdicts.cell(line, metric)
-
-
-def _tip(metric: str) -> Callable[[verdicts.Line], str]:
-    return lambda _: verdicts.metric_words(metric)
 
 
 def _order(method: str) -> int:

@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.analysis.gains import Mean, gain, mean_of
+from engine.capabilities import capabilities, higher_is_better
 from engine.events import RunState
 from engine.figures.words import metric_name
 from engine.i18n import mark, tr
 from lab_app import words
-from lab_app.modelling.draft import METHODS
+from lab_app.modelling.draft import METHODS, tasks
 
 if TYPE_CHECKING:
     from engine.store.rows import EvaluationRow, RunRow
 
-CAPABILITY = "classification"
-METRICS = ("accuracy", "precision", "recall", "f1", "micro_f1", "log_likelihood", "brier", "ece")
+CLASSIFICATION = "classification"
+HEADLINE = (CLASSIFICATION, "f1")
+COLUMNS = {CLASSIFICATION: ("f1", "accuracy", "precision", "recall", "log_likelihood", "ece")}
+"""Metrics of the table where it does not simply show the first of the capability."""
+MOST_COLUMNS = 6
 NORMAL = 1.959964
 """Standard errors on each side of a 95 % interval."""
 
@@ -40,13 +44,35 @@ class Line:
     size: int
     n_params: int
     scores: dict[str, Score]
+    headline: tuple[str, str]
+    """Capability and metric that the task is judged by."""
     by_seed: dict[int, float]
-    """F1 by seed."""
+    """That metric by seed."""
+
+    @property
+    def main(self) -> "Score | None":
+        """The score that the task is judged by."""
+        return self.scores.get(self.headline[1])
 
 
 def method_of(run: "RunRow") -> str:
     """How much of the base a run trained; empty where it began with none."""
     return str(run.shape.get("method", ""))
+
+
+def headline_of(runs: "Sequence[RunRow]") -> tuple[str, str]:
+    """Capability and metric that the task of these runs is judged by."""
+    known = {task.name: task.headline for task in tasks()}
+    return next((known[name] for run in runs if (name := str(run.shape.get("task", ""))) in known), HEADLINE)
+
+
+def columns_of(headline: tuple[str, str]) -> tuple[str, ...]:
+    """Metrics that the table shows, the headline's first."""
+    capability, main = headline
+    if capability in COLUMNS:
+        return COLUMNS[capability]
+    known = [metric.name for metric in capabilities[capability].metrics] if capability in capabilities else []
+    return (main, *(name for name in known if name != main))[:MOST_COLUMNS]
 
 
 def method_words(method: str) -> str:
@@ -65,10 +91,11 @@ def run_words(run: "RunRow", sizes: int) -> str:
 def lines(runs: "Sequence[RunRow]", rows: "Sequence[EvaluationRow]") -> list[Line]:
     """Every way of training at every size, largest first, as far as runs are finished."""
     finished = {run.id: run for run in runs if run.state == RunState.FINISHED}
+    headline = headline_of(runs)
     groups: dict[tuple[int, str], dict[str, list[EvaluationRow]]] = {}
     for row in rows:
         run = finished.get(row.run_id)
-        if run is not None and row.capability == CAPABILITY and row.step is None:
+        if run is not None and row.capability == headline[0] and row.step is None:
             groups.setdefault((run.size, method_of(run)), {}).setdefault(row.metric, []).append(row)
     order = list(METHODS)
     keys = sorted(groups, key=lambda k: (-k[0], order.index(k[1]) if k[1] in order else len(order)))
@@ -76,9 +103,9 @@ def lines(runs: "Sequence[RunRow]", rows: "Sequence[EvaluationRow]") -> list[Lin
     for size, method in keys:
         measured = groups[size, method]
         any_run = finished[next(iter(measured.values()))[0].run_id]
-        by_seed = {finished[row.run_id].seed: row.value for row in measured.get("f1", ())}
+        by_seed = {finished[row.run_id].seed: row.value for row in measured.get(headline[1], ())}
         scores = {metric: _score(some) for metric, some in measured.items()}
-        found.append(Line(method, size, any_run.n_params, scores, by_seed))
+        found.append(Line(method, size, any_run.n_params, scores, headline, by_seed))
     return found
 
 
@@ -102,33 +129,57 @@ def sentences(found: Sequence[Line]) -> list[str]:
         line = by_method.get(other)
         if line is None or line is main:
             continue
-        said.append(_gain_sentence(text, gain(main.by_seed, line.by_seed)))
-    return said
+        said.append(_gain_sentence(text, gain(main.by_seed, line.by_seed), main.headline))
+    return [*said, *_over_base(main)]
 
 
 OVER = {
-    "scratch": mark("What pretraining gave: {gain} F1 over the same network from scratch{words}."),
-    "frozen": mark("What training the whole gave: {gain} F1 over a new head on the untouched base{words}."),
-    "lora": mark("All weights against LoRA: {gain} F1{words}."),
+    "scratch": mark("What pretraining gave: {gain} {metric} over the same network from scratch{words}."),
+    "frozen": mark("What training the whole gave: {gain} {metric} over a new head on the untouched base{words}."),
+    "lora": mark("All weights against LoRA: {gain} {metric}{words}."),
 }
 
 
 def _main_sentence(line: Line) -> str:
-    score = line.scores.get("f1")
+    score = line.main
     if score is None:
         return ""
-    text = tr(
-        "{method} reaches an F1 of {value} (mean over classes), {words}.",
-        method=method_words(line.method) or tr("The model"),
-        value=f"{score.mean.value:.3f}",
-        words=interval_words(score),
+    classes = line.headline == HEADLINE
+    said = {
+        "method": method_words(line.method) or tr("The model"),
+        "value": f"{score.mean.value:.3f}",
+        "words": interval_words(score),
+    }
+    text = (
+        tr("{method} reaches an F1 of {value} (mean over classes), {words}.", **said)
+        if classes
+        else tr("{method}: {metric} {value}, {words}.", metric=metric_words(line.headline), **said)
     )
     if score.chance is not None:
-        text += " " + tr("Always naming the commonest class scores {chance}.", chance=f"{score.chance:.3f}")
+        chance = f"{score.chance:.3f}"
+        text += " " + (
+            tr("Always naming the commonest class scores {chance}.", chance=chance)
+            if classes
+            else tr("Guessing without looking scores {chance}.", chance=chance)
+        )
     return text
 
 
-def _gain_sentence(text: str, found: Mean | None) -> str:
+def _over_base(line: Line) -> list[str]:
+    """What tuning gave over the untouched base, where the capability has measured both."""
+    score = line.scores.get("gain")
+    if score is None:
+        return []
+    return [
+        tr(
+            "Loss below that of the untouched base: {value}, {words}.",
+            value=_signed(score.mean.value),
+            words=interval_words(score),
+        )
+    ]
+
+
+def _gain_sentence(text: str, found: Mean | None, headline: tuple[str, str]) -> str:
     if found is None:
         return tr("There is no seed that both have finished yet.")
     extra = ""
@@ -142,7 +193,10 @@ def _gain_sentence(text: str, found: Mean | None) -> str:
         extra = tr(" (the same with each of {n} seeds: no interval)", n=found.n)
     else:
         extra = tr(" (one seed: no interval)")
-    return tr(text, gain=_signed(found.value), words=extra)
+    if not higher_is_better(*headline):
+        extra += tr(" (lower is better)")
+    metric = "F1" if headline == HEADLINE else metric_words(headline)
+    return tr(text, gain=_signed(found.value), metric=metric, words=extra)
 
 
 def _signed(value: float) -> str:
@@ -166,6 +220,6 @@ def cell(line: Line, metric: str) -> str:
     return f"{mean.value:.3f}  [{mean.low:.2f}, {mean.high:.2f}]"
 
 
-def metric_words(metric: str) -> str:
-    """The heading of a metric's column."""
-    return metric_name(CAPABILITY, metric)
+def metric_words(metric: tuple[str, str]) -> str:
+    """Capability and metric -> the metric's title."""
+    return metric_name(*metric)

@@ -39,7 +39,7 @@ class ImageGrid(QListWidget):
         self.clear()
         self.setGridSize(QSize(TILE + (92 if wide else 24), TILE + (62 if wide else 34)))
         for picture in pictures:
-            item = QListWidgetItem(QIcon(_tile(picture.image)), picture.words)
+            item = QListWidgetItem(QIcon(tile(picture.image)), picture.words)
             item.setToolTip(picture.tip or picture.words)
             item.setData(Qt.ItemDataRole.AccessibleTextRole, picture.spoken or picture.words)
             item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
@@ -53,7 +53,7 @@ def image_of(pixels: Any) -> QImage:
     return QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
 
 
-def _tile(image: QImage) -> QPixmap:
+def tile(image: QImage) -> QPixmap:
     """In a square: few pixels enlarged in whole steps, many made fewer."""
     longest = max(1, image.width(), image.height())
     small = longest <= TILE

@@ -102,7 +102,12 @@ def test_from_a_folder_and_a_table_to_a_matrix_and_a_saved_model(
     assert not tab.start.isEnabled()
     ready(desk, tab, base, table)
     assert tab.data.problem == ""
-    assert tab.data.values() == {"source": "labelled-table", "path": str(table), "text": "what it says", "label": "kind"}
+    assert tab.data.values() == {
+        "source": "labelled-table",
+        "path": str(table),
+        "text": "what it says",
+        "label": "kind",
+    }
     assert [b.state for b in tab.steps.buttons] == [DONE, DONE, DONE]
     assert "bert" in [card.architecture for card in tab.base.cards]
     assert "[CLS]" in tab.data.batch.texts.toPlainText()
