@@ -86,7 +86,7 @@ def describe(base: str, home: Path, task: "Task") -> tuple[BaseCard, ...]:
     Raises ``KnownError`` with the sentence why it cannot be used.
     """
     family = families["fine-tuned"]
-    spec: Any = family.Spec(base=folder_of(base, home), task=task.name)  # type: ignore[call-arg]
+    spec: Any = family.Spec(base=folder_of(base, home), task=task.name)
     tried = task.tried()
     by_size = {}
     for folder in folders.model_folders(folders.locate(spec.base)):

@@ -1,7 +1,7 @@
 """Telling what each word of a sentence is: a head on what the base makes of the word's first token (Devlin 2019)."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import StudyError
 from engine.families._base_task_text_classification import FEWEST_TOKENS, class_settings, model_inputs
@@ -22,6 +22,11 @@ class TokenClassification(Task):
 
     name = "token-classification"
     title = mark("Token classification: a tag for each word")
+    about = mark("Tell what each word of a sentence is, such as a name of a person or a part of speech.")
+    source = "tagged-table"
+    builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "tagged-table"}
+    headline = ("tagging", "macro_f1")
+    weighs_classes = True
     modality = "tagged"
     auto_class = "AutoModelForTokenClassification"
     peft_type = "TOKEN_CLS"

@@ -121,7 +121,7 @@ class TaggedTable(Source):
 
     def guess(self, found: _label_columns.Columns) -> dict[str, str]:
         """Field of the Spec -> the column that it likely is; empty where none is."""
-        return _label_columns.guess_named(found, {"words": _WORDS, "tags": _TAGS})
+        return _label_columns.guess_named(found, {"words": _WORDS, "tags": _TAGS, "group": ()})
 
     def preview(self, spec: TaggedTableSpec, n: int = 5) -> list[Preview]:
         """The first ``n`` sentences with their tags."""

@@ -367,6 +367,7 @@ def drop_words(task: "Task") -> str:
 
 NEEDED = {
     "text-classification": mark("One column holds the texts, one the class of each."),
+    "token-classification": mark("One column holds the words of each sentence, one as many tags; or CoNLL files."),
     "causal": mark("One column holds the prompts, one the response to each; or one alone texts to go on writing."),
 }
 

@@ -35,7 +35,12 @@ METHODS = {
     ),
     "scratch": (mark("From scratch"), mark("The same network with fresh weights: what the data alone can teach it.")),
 }
-EXAMPLES = {"labelled-table": mark("documentation strings"), "instruction-table": mark("documentation strings")}
+EXAMPLES = {
+    "labelled-table": mark("documentation strings"),
+    "instruction-table": mark("documentation strings"),
+    "tagged-table": mark("lines of Python code"),
+    "question-table": mark("questions about documentation strings"),
+}
 """What sources of tables give where no file is named."""
 LONGEST = "max_length"
 """The field of sources of text that cuts it."""

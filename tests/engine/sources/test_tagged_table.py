@@ -216,5 +216,5 @@ def test_columns_are_guessed(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     file.write_text(json.dumps({"id": 1, "tokens": ["a"], "ner_tags": ["O"]}) + "\n", encoding="utf-8")
     found = SOURCE.columns(spec(file))
-    assert SOURCE.guess(found) == {"words": "tokens", "tags": "ner_tags", "split": ""}
+    assert SOURCE.guess(found) == {"words": "tokens", "tags": "ner_tags", "group": "", "split": ""}
     assert SOURCE.columns(spec(as_conll(tmp_path / "c"))).names == ("words", "tags")

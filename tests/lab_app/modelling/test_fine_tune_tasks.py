@@ -86,7 +86,7 @@ def test_a_ladder_of_the_home_learns_digits(desk: Desk, tab: FineTuneTab) -> Non
     assert [b.state for b in tab.steps.buttons] == [DONE, DONE, DONE]
     assert tab.data.batch.images.count() == 12 and tab.data.pictures.count() > 20
     assert tab.recipe.longest.isHidden() and not tab.recipe.balanced.isHidden()
-    results = train(desk, tab, 1.0, 0.003)
+    results = train(desk, tab, 0.3, 0.003)
     assert {line.size for line in results.lines} == {run.size for run in desk.runs()}
     assert len(results.lines) == 2 and "reaches an F1" in " ".join(said(results))
     assert results.confusion.matrix.counts.sum() == 359
