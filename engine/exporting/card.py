@@ -5,6 +5,7 @@ results measured on the folder elsewhere find their way back.
 """
 
 import importlib.metadata
+import json
 import math
 import platform
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from engine import __version__
 from engine.capabilities.cost import NAME as COST
 from engine.families import families
 from engine.files import sha256
+from engine.model_folders import CONFIG
 from engine.sources import sources
 from engine.study import spec_hash
 
@@ -131,8 +133,7 @@ def _body(reader: "Reader", run: "Finished", scores: "list[EvaluationRow]", fold
     counts = _counts(run, contents)
     parts = [
         f"# {study.title}: {run.spec.label}",
-        f"{families[run.spec.family].title}, trained by Emergence Lab {__version__}. "
-        "Load it with plain transformers; no code of the lab is needed.",
+        f"{families[run.spec.family].title}, trained by Emergence Lab {__version__}. {_loading(folder)}",
         "## Size",
         f"{counts['n_params']:,} parameters, {counts['n_params_non_embedding']:,} of them not in embeddings.",
         *(("## Compression", _compression(reader, run, scores, folder, contents)) if run.compressed else ()),
@@ -159,6 +160,20 @@ def _body(reader: "Reader", run: "Finished", scores: "list[EvaluationRow]", fold
         "None is given here: choose one that the data allow, and name it in the front matter as `license:`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _loading(folder: Path) -> str:
+    """How the folder is opened: some carry code."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if "auto_map" not in config:
+        return "Load it with plain transformers; no code of the lab is needed."
+    auto = next(name for name in config["auto_map"] if name != "AutoConfig")
+    files = ", ".join(f"`{path.name}`" for path in sorted(folder.glob("*.py")))
+    return (
+        f"transformers has no class for it, so its code lies beside the weights ({files}; plain PyTorch, nothing of "
+        f"the lab is needed). Read it, then load it with `transformers.{auto}.from_pretrained(FOLDER, "
+        "trust_remote_code=True)`; its tokenizer, where it has one, likewise with `AutoTokenizer`."
+    )
 
 
 def _compression(

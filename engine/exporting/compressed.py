@@ -17,7 +17,8 @@ from engine.compressing import PRUNING, UNSTRUCTURED
 from engine.errors import InputError
 from engine.exporting.card import Contents
 from engine.families import families
-from engine.i18n import tr
+from engine.i18n import mark, tr
+from engine.model_folders import config_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 AWAY = 0.01
 """How far a quotient may be from an integer, which it is but for the rounding of float32."""
 
-
+KINDS = (mark("heads"), mark("hidden units"), mark("channels"))
+"""What ``Units.kind`` may be, for the catalogue."""
 UNTIED = frozenset({"llama", "modernbert"})
 """Architectures that compute the same with a table of tokens of their own for the output. T5 does not."""
 
@@ -114,6 +116,8 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
     with tempfile.TemporaryDirectory() as temporary:
         plain, scaled = Path(temporary) / "plain", Path(temporary) / "scales"
         family.export_hf(run.load(dense=True), shape, plain, None)
+        if "auto_map" in config_of(plain):
+            raise _unable(tr("transformers has no class for it, and code that comes with a model is not run here"))
         family.export_hf(load_scales(run.blank(), run.path), shape, scaled, None)
         model, scales = load_folder(plain).model, load_folder(scaled).model
     n_params = sum(p.numel() for p in model.parameters())

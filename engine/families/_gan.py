@@ -97,9 +97,16 @@ class Players(nn.Module):
         if self.training:
             made: Tensor = self.generator(noise)
             return made
-        averages = {name: self.get_buffer(_average_of(name)) for name, _ in self.generator.named_parameters()}
-        made = functional_call(self.generator, averages, (noise,))
+        made = functional_call(self.generator, self._averages(), (noise,))
         return made
+
+    def shown(self) -> dict[str, Tensor]:
+        """Weights by name of both networks as they are outside training: the generator's are the averages."""
+        judge = {f"discriminator.{name}": weight for name, weight in self.discriminator.named_parameters()}
+        return {f"generator.{name}": weight for name, weight in self._averages().items()} | judge
+
+    def _averages(self) -> dict[str, Tensor]:
+        return {name: self.get_buffer(_average_of(name)) for name, _ in self.generator.named_parameters()}
 
     def draw(self, n: int, seed: int) -> Tensor:
         """(n, c, h, w) images in -1..1, a function of weights and seed; the noise is drawn on the CPU."""

@@ -6,26 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.errors import InputError
 from engine.families._cnn import Conv, Network, Residual
 from engine.families._image_export import label_names
-from engine.i18n import tr
 
 BATCH_NORM_EPS = 1e-5
 """Of torch's batch normalisation, which stands after every convolution of a ResNet."""
 
 
-def require_resnet(shape: Mapping[str, Any]) -> None:
-    """Raise ``InputError`` where no ResNet of transformers computes the same."""
+def is_resnet(shape: Mapping[str, Any]) -> bool:
+    """Whether a ResNet of transformers computes the same."""
     needed = {"residual": True, "stem": "quarter", "downsample": "stride", "activation": "relu"}
-    if any(shape[key] != value for key, value in needed.items()):
-        raise InputError(
-            tr(
-                "transformers knows a cnn as a ResNet only, which takes {needed}; the weights of others are in the "
-                "run's folder.",
-                needed=", ".join(f"{key} = {str(value).lower()}" for key, value in needed.items()),
-            )
-        )
+    return all(shape[key] == value for key, value in needed.items())
 
 
 def resnet_config(shape: Mapping[str, Any]) -> dict[str, Any]:

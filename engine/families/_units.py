@@ -6,10 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.i18n import mark
-
-KINDS = (mark("heads"), mark("hidden units"), mark("channels"))
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -29,7 +25,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Units of one layer, each a slice of every part: what makes it and what reads it. ``kind`` is one of ``KINDS``.
+    """Units of one layer, each a slice of every part: what makes it and what reads it. ``kind`` says what they are.
 
     A network's modules list theirs by a method ``units``; ``resized`` tells them how many are left.
     """

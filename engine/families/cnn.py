@@ -204,17 +204,25 @@ class Cnn(Family):
         return (Graph(model),)
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
-        """A folder ``AutoModelForImageClassification`` loads as a ResNet with equal logits, where there is one.
+        """A folder ``AutoModelForImageClassification`` loads with equal logits.
 
-        Raises ``InputError`` for a stack that no ResNet of transformers is.
+        It is a ResNet where one computes the same; any other stack goes with the network's code.
         """
         from engine.families._cnn import Network
-        from engine.families._image_export import write_classifier
-        from engine.families._resnet import require_resnet, resnet_config, resnet_weights
+        from engine.families._hub import write_own
+        from engine.families._image_export import label_names, write_classifier
+        from engine.families._image_inputs import write_scaled
+        from engine.families._resnet import is_resnet, resnet_config, resnet_weights
 
         assert isinstance(model, Network)
-        require_resnet(shape)
-        write_classifier(folder, resnet_config(shape), resnet_weights(model), shape)
+        if is_resnet(shape):
+            write_classifier(folder, resnet_config(shape), resnet_weights(model), shape)
+            return
+        classes = {"AutoModelForImageClassification": "ConvolutionsForImageClassification"}
+        constants = {"output_multiplier": model.output_multiplier}
+        labels = label_names(int(shape["n_outputs"]))
+        write_own(folder, "_hub_cnn", classes, model.state_dict(), shape, constants, **labels)
+        write_scaled(folder, *(int(shape[name]) for name in ("n_inputs", "height", "width")))
 
 
 def _stages(spec: CnnSpec, side: int) -> int:

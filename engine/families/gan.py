@@ -1,7 +1,8 @@
 """Generative adversarial networks over images (Goodfellow 2014), convolutional, built at any size from one dial."""
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -184,6 +185,15 @@ class Gan(Family):
 
         assert isinstance(model, Players)
         return model.discriminator.features(inputs)
+
+    def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
+        """A folder with the networks' code, since transformers has no such model; its images are the lab's."""
+        from engine.families._gan import Players
+        from engine.families._hub import write_own
+
+        assert isinstance(model, Players)
+        constants = {"output_multiplier": model.generator.output_multiplier}
+        write_own(folder, "_hub_gan", {"AutoModel": "ImageGenerator"}, model.shown(), shape, constants)
 
 
 class _Layers:

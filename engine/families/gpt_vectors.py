@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import InputError, StudyError
+from engine.errors import StudyError
 from engine.families import families
 from engine.families.base import Counts, DataShape, LossOutput, Made, Shape
 from engine.families.gpt import Gpt, GptSpec
@@ -83,7 +83,13 @@ class GptVectors(Gpt):
         return ()
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
-        """Refused: transformers has no such model."""
-        raise InputError(
-            tr("a model that reads vectors has no counterpart in transformers; its weights are in the run's folder.")
-        )
+        """A folder with the network's code, since transformers has no such model, of equal outputs."""
+        import dataclasses
+
+        from engine.families._hub import write_own
+        from engine.families._vector_decoder import VectorDecoder
+
+        assert isinstance(model, VectorDecoder)
+        classes = {"AutoModel": "VectorSequenceModel"}
+        constants = dataclasses.asdict(model.multipliers)
+        write_own(folder, "_hub_vectors", classes, model.state_dict(), shape, constants)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -55,6 +56,7 @@ class Mlp(Family):
     modalities = frozenset({"vectors"})
     learns_classes = True
     has_units = True
+    exported_units: ClassVar[Mapping[str, str]] = {"hidden units": "d_hidden"}
 
     def resolve(self, spec: MlpSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The width whose parameters come closest to ``size`` in ratio; all of them count, there is no embedding."""
@@ -137,6 +139,15 @@ class Mlp(Family):
         if shape["classes"]:
             return {"inputs": inputs, "targets": torch.randint(0, n_outputs, (batch_size,))}
         return {"inputs": inputs, "targets": torch.randn(batch_size, n_outputs)}
+
+    def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
+        """A folder with the network's code, since transformers has no such model, of equal outputs."""
+        from engine.families._hub import write_own
+        from engine.families._mlp import Network
+
+        assert isinstance(model, Network)
+        constants = {"output_multiplier": model.output_multiplier}
+        write_own(folder, "_hub_mlp", {"AutoModel": "VectorNetwork"}, model.state_dict(), shape, constants)
 
     def graphs(self, model: "nn.Module", shape: Shape) -> "Sequence[Graph]":
         """Scores of any number of samples."""

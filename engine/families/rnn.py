@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from engine.errors import InputError, StudyError
+from engine.errors import StudyError
 from engine.families import families
 from engine.families.base import (
     Counts,
@@ -158,10 +158,19 @@ class Rnn(Family):
         return model.states(inputs).float()
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
-        """Refused: transformers has no plain LSTM or GRU."""
-        raise InputError(
-            tr("a recurrent model has no counterpart in transformers; its weights are in the run's folder.")
-        )
+        """A folder with the network's code, since transformers has no plain LSTM or GRU, of equal logits."""
+        from engine.families._hub import write_own
+        from engine.families._recurrent import Recurrent
+
+        assert isinstance(model, Recurrent)
+        classes = {"AutoModelForCausalLM": "RecurrentForCausalLM"}
+        constants = {"output_multiplier": model.output_multiplier}
+        sizes = {
+            "vocab_size": shape["vocab_size"],
+            "hidden_size": shape["d_model"],
+            "num_hidden_layers": shape["n_layers"],
+        }
+        write_own(folder, "_hub_rnn", classes, model.state_dict(), shape, constants, use_cache=False, **sizes)
 
 
 def _gates(cell: str) -> int:

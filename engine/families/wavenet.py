@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from engine.errors import InputError, StudyError
+from engine.errors import StudyError
 from engine.families import families
 from engine.families.base import (
     Asked,
@@ -170,8 +170,14 @@ class Wavenet(Family):
         return model.skipped(inputs, None).float().view(model.channels, -1, len(inputs)).mean(dim=1).t()
 
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
-        """Refused: transformers has no such model."""
-        raise InputError(tr("a wavenet has no counterpart in transformers; its weights are in the run's folder."))
+        """A folder with the network's code, since transformers has no such model, of equal logits."""
+        from engine.families._hub import write_own
+        from engine.families._wavenet import Wave
+
+        assert isinstance(model, Wave)
+        classes = {"AutoModel": "WaveNet"}
+        constants = {"output_multiplier": model.output_multiplier}
+        write_own(folder, "_hub_wavenet", classes, model.state_dict(), shape, constants)
 
 
 _TABLES = ("embedding", "output", "condition")

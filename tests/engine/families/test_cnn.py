@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.errors import InputError, StudyError
+from engine.errors import StudyError
 from engine.families import families
 from engine.families._cnn import Conv, Network
 from engine.families.base import DataShape, TrainingHints
@@ -155,11 +155,16 @@ def test_export_is_equal_in_transformers(tmp_path: Path, hints: TrainingHints | 
 
 
 @pytest.mark.parametrize("spec", [{}, {**RESNET, "activation": "gelu"}, {**RESNET, "stem": "full"}])
-def test_what_is_no_resnet_is_refused_in_one_sentence(tmp_path: Path, spec: dict) -> None:
+def test_what_is_no_resnet_is_equal_with_its_code(tmp_path: Path, spec: dict) -> None:
+    from engine.families._hub_cnn import ConvolutionsForImageClassification
+
     shape = shape_of(60_000, images(3, 32, 32), **spec)
-    with pytest.raises(InputError, match="ResNet"):
-        CNN.export_hf(built(shape), shape, tmp_path, None)
-    assert not list(tmp_path.iterdir())
+    model = built(shape, training=MUP)
+    CNN.export_hf(model, shape, tmp_path, None)
+    theirs = ConvolutionsForImageClassification.from_pretrained(tmp_path).eval()
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(pixel_values=x).logits, model(x), atol=0, rtol=0)
 
 
 def blobs(n: int, seed: int) -> dict[str, torch.Tensor]:

@@ -1,7 +1,6 @@
 """Family ``rnn``: counts against matmuls written out, the dial, the learning-rate rule, causality, a golden loss."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.errors import InputError, StudyError
+from engine.errors import StudyError
 from engine.families import families
 from engine.families._recurrent import FORGET_BIAS, INPUT_GAIN, Recurrent
 from engine.families.base import DataShape, TrainingHints
@@ -205,8 +204,3 @@ def test_best_rate_carries_from_width_32_to_128() -> None:
     for width in (32, 128):
         best[width] = rates[int(np.argmin([np.mean(train(wide(width), rate, 50)[-10:]) for rate in rates]))]
     assert 0.5 <= best[128] / best[32] <= 2
-
-
-def test_export_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="transformers"):
-        RNN.export_hf(built(), shape_of(7_000), tmp_path, None)

@@ -1,14 +1,13 @@
 """Family ``wavenet``: counts, the dial, causality, conditions, generation with queues, the rule, a golden loss."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.errors import InputError, StudyError
+from engine.errors import StudyError
 from engine.families import families
 from engine.families._wavenet import Wave
 from engine.families._wavenet_samples import Player, generate
@@ -184,12 +183,6 @@ def test_param_groups_hold_every_parameter_once(rule: str) -> None:
     assert all(p.shape[-1] == model.channels and p.ndim == 2 for p in groups[0].params)
     with pytest.raises(ValueError, match="rule"):
         WAVENET.param_groups(model, shape, "magic", 16)
-
-
-def test_export_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    model, shape = built()
-    with pytest.raises(InputError, match="no counterpart"):
-        WAVENET.export_hf(model, shape, tmp_path, None)
 
 
 def train(shape: dict, rate: float, steps: int) -> list[float]:
