@@ -8,7 +8,7 @@ from torch import nn
 
 from engine.families._clip import Clip
 from engine.families.base import Made
-from engine.i18n import tr
+from engine.i18n import mark
 
 if TYPE_CHECKING:
     from engine.sources.base import Prepared
@@ -29,7 +29,8 @@ def nearest_captions(model: nn.Module, prepared: "Prepared", device: torch.devic
     images = model(torch.from_numpy(pairs["images"][:SHOWN]).to(device))
     captions = model.embed_captions(torch.from_numpy(pairs["captions"]).to(device))
     nearest = (images @ captions.T).argmax(dim=1).tolist()
-    lines = [tr("The nearest of {n} captions (and in brackets the right one, where that differs):", n=len(captions))]
+    lines = [mark("The nearest of n captions (and in brackets the right one, where that differs):")]
+    lines.append(f"n = {len(captions)}")
     for number, found in enumerate(nearest):
         said, right = (prepared.decode(pairs["captions"][place]) for place in (found, number))
         lines.append(f"{number + 1}. {said}" if found == number else f"{number + 1}. {said} ({right})")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from engine.families.base import Made, Shape
-from engine.i18n import tr
+from engine.i18n import mark
 
 if TYPE_CHECKING:
     from engine.sources.base import Prepared
@@ -29,7 +29,7 @@ def classified(model: nn.Module, prepared: "Prepared", device: torch.device) -> 
         for guess, truth in zip(predicted, batch["targets"].tolist(), strict=True)
     ]
     rows = [" · ".join(answers[first : first + COLUMNS]) for first in range(0, len(answers), COLUMNS)]
-    caption = "\n".join((tr("Predicted (and in brackets what is true, where that differs):"), *rows))
+    caption = "\n".join((mark("Predicted (and in brackets what is true, where that differs):"), *rows))
     return (Made("image", caption, picture(batch["inputs"], COLUMNS)),)
 
 

@@ -109,7 +109,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Something a model made, to be looked at or heard. ``text`` is the whole of a text and the caption of others."""
+    """Something a model made, to be looked at or heard. ``text`` is the whole of a text and the caption of others.
+
+    The first line of a caption may be a string of the catalogue, marked, not translated: it is shown in the language of
+    whoever looks at it.
+    """
 
     kind: Literal["text", "image", "audio"]
     text: str = ""

@@ -177,7 +177,7 @@ class Gan(Family):
 
         assert isinstance(model, Players)
         images = model.draw(SHOWN, spec.seed).float().cpu().numpy()
-        return (Made("image", tr("{n} images, each from the same noise every time", n=SHOWN), picture(images)),)
+        return (Made("image", mark("Images, each from the same noise every time"), picture(images)),)
 
     def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor | None":
         """What the discriminator reads its score from; learned without a label."""

@@ -113,7 +113,7 @@ class VitMasked(Vit):
         hidden, patches = model.hide(images)[..., None], model.patches(images)
         rows = (patches, patches.masked_fill(hidden, 0.0), torch.where(hidden, model(images, hidden[..., 0]), patches))
         shown = torch.cat([together(row.float(), spec.shape) for row in rows]).cpu().numpy()
-        return (Made("image", tr("Held-out images; with patches hidden; filled in."), picture(shown, len(images))),)
+        return (Made("image", mark("Held-out images; with patches hidden; filled in."), picture(shown, len(images))),)
 
     def features(self, model: "nn.Module", inputs: "Tensor") -> "Tensor":
         """Mean over the patches after the last layer, nothing hidden: the class token, unlike theirs, has no task."""

@@ -12,6 +12,7 @@ from PySide6.QtCore import QRectF, QSize, Qt, QTimer
 from PySide6.QtGui import QFont, QImage, QPainter, QPaintEvent, QPixmap
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QWidget
 
+from engine.i18n import tr
 from lab_app.widgets.basic import column, frame, row, text_label
 
 WAVE_HEIGHT = 54
@@ -31,6 +32,12 @@ class Item:
     envelope: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     """(n, 2) the lowest and highest value of each of n short stretches, in -1..1."""
     seconds: float = 0.0
+
+    @property
+    def caption(self) -> str:
+        """What is said of an image or a sound, in the language in use: its first line may be of the catalogue."""
+        first, *lines = self.text.split("\n")
+        return "\n".join((tr(first) if first else "", *lines))
 
 
 class Plays(Protocol):
@@ -220,12 +227,12 @@ def _widget(item: Item, player: Plays, font: QFont, words: Mapping[str, str]) ->
         return label
     inside: QWidget
     if item.kind == "image" and item.image is not None:
-        inside = Picture(item.image, item.text or words["image"])
+        inside = Picture(item.image, item.caption or words["image"])
     else:
         inside = Wave(item, player, (words["play"], words["stop"], words["no_player"]))
     made = QWidget()
     caption: QLabel = text_label("caption", wrap=True, selectable=True)
-    caption.setText(item.text)
+    caption.setText(item.caption)
     caption.setVisible(bool(item.text))
     made.setLayout(column(inside, caption, spacing=3))
     return made

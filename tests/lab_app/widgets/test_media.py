@@ -11,6 +11,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from engine.i18n import set_language
 from lab_app.sound import Player
 from lab_app.widgets.media import Picture, Wave, card, read_item
 
@@ -57,6 +58,17 @@ def test_text_images_and_waves_are_read(folder: Path) -> None:
     sound = read_item("audio", "samples/a.wav\n/a/", folder)
     assert sound.seconds == 0.5 and sound.envelope.shape == (400, 2)
     assert sound.envelope.max() == pytest.approx(16_000 / 32_768, rel=0.01)
+
+
+def test_a_caption_is_said_in_the_language_of_whoever_looks(folder: Path) -> None:
+    image = read_item("image", "samples/grid.png\nHeld-out images; with patches hidden; filled in.\n3 · 5", folder)
+    try:
+        set_language("zh_CN")
+        first, second = image.caption.split("\n")
+        assert not first.isascii() and second == "3 · 5"
+    finally:
+        set_language("en")
+    assert image.caption == image.text
 
 
 @pytest.mark.parametrize("content", ["samples/none.png", "../secret.png\nlook", "/etc/hostname", "samples/a.wav"])
