@@ -5,12 +5,14 @@ loss. Its file imports torch only inside its functions.
 """
 
 import importlib
+import json
 import pkgutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+import numpy as np
 
 from engine.base_folder import BaseModel, check_tokenizer
 from engine.errors import StudyError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from engine.sources.base import Prepared
@@ -128,6 +131,14 @@ class Task(ABC):
     @abstractmethod
     def loss(self, model: "nn.Module", batch: "Mapping[str, Tensor]", weights: "Tensor | None") -> LossOutput:
         """Mean training loss of a batch, whose ``targets`` say what is right; ``weights`` are (classes,) or None."""
+
+    def counted(self, shape: Shape, batch: "Mapping[str, NDArray[Any]]") -> float:
+        """What the loss of a batch is a mean over: targets that are not left out, by the weight of their class."""
+        targets = batch["targets"]
+        kept = targets[targets >= 0]
+        if not shape.get("class_weights"):
+            return kept.size
+        return float(np.asarray(json.loads(str(shape["class_weights"])))[kept].sum())
 
     @abstractmethod
     def example(self, shape: Shape, rows: int, context: int, device: "torch.device") -> "dict[str, Tensor]":

@@ -209,6 +209,13 @@ class Family(ABC):
 
         return functional.cross_entropy(logits, asked.targets)
 
+    def counted(self, shape: Shape, batch: "Mapping[str, NDArray[Any]]") -> float:
+        """What the loss of a batch is a mean over: targets that are not left out, or rows where they are no choices."""
+        targets = batch.get("targets")
+        if targets is None or targets.dtype.kind == "f":
+            return len(next(iter(batch.values())))
+        return int((targets >= 0).sum())
+
     def loss_unit(self, shape: Shape) -> str:
         """What the loss is measured in, for the axes that show it."""
         return mark("nats per token")

@@ -15,6 +15,7 @@ from engine.study import RunSpec, Scalar
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from engine.families._decoder import Decoder, Multipliers
@@ -115,6 +116,10 @@ class Bert(Gpt):
         assert seen is not None
         assert places is not None
         return model.at(seen, places).flatten(0, 1)
+
+    def counted(self, shape: Shape, batch: "Mapping[str, NDArray[Any]]") -> float:
+        """Rows: as many tokens are hidden in each."""
+        return len(batch["inputs"])
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("nats per masked token")

@@ -17,6 +17,7 @@ from engine.model_folders import pad_id
 from engine.study import Scalar, TableSpec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 RATES = {"full": 1.0, "frozen": 500.0, "lora": 10.0, "scratch": 5.0}
@@ -195,6 +196,10 @@ class FineTuned(Family):
     def reads(self, shape: Shape) -> frozenset[str]:
         """That of its task alone."""
         return frozenset({task_of(str(shape["task"])).modality})
+
+    def counted(self, shape: Shape, batch: "Mapping[str, NDArray[Any]]") -> float:
+        """That of the task: its targets, each with the weight of its class where classes have weights."""
+        return task_of(str(shape["task"])).counted(shape, batch)
 
     def loss_unit(self, shape: Shape) -> str:
         return task_of(str(shape["task"])).unit

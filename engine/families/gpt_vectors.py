@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from engine.families._decoder import Decoder, Multipliers
@@ -65,6 +66,10 @@ class GptVectors(Gpt):
         from engine.families._vector_decoder import masked_square_error
 
         return LossOutput(masked_square_error(model(batch["inputs"]), batch["targets"]))
+
+    def counted(self, shape: Shape, batch: "Mapping[str, NDArray[Any]]") -> float:
+        """Targets that are numbers."""
+        return int((batch["targets"] == batch["targets"]).sum())
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("squared error")

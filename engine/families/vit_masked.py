@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from engine.families._decoder import Multipliers
@@ -93,6 +94,10 @@ class VitMasked(Vit):
         hidden = model.hide(inputs)
         error = (model(inputs, hidden).float() - model.patches(inputs)).square().mean(-1)
         return LossOutput((error * hidden).sum() / hidden.sum())
+
+    def counted(self, shape: Shape, batch: "Mapping[str, NDArray[Any]]") -> float:
+        """Rows: as many patches are hidden in each."""
+        return len(batch["inputs"])
 
     def loss_unit(self, shape: Shape) -> str:
         return mark("squared error")

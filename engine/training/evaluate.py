@@ -86,14 +86,16 @@ class Validation:
         size = eval_rows(family, spec.shape, training.context)
         self._family = family
         batches = prepared.validation_batches(size, training.context, training.eval_tokens)
-        self._batches = [to_tensors(batch, device) for batch in whole_sets(batches, family.compared(spec.shape))]
+        sets = whole_sets(batches, family.compared(spec.shape))
+        self._batches = [to_tensors(batch, device) for batch in sets]
+        self._counted = torch.tensor([family.counted(spec.shape, batch) for batch in sets], dtype=torch.float64)
         self._bytes_per_token = prepared.bytes_per_token if family.predicts_next else math.nan
 
     def loss(self, model: nn.Module) -> tuple[float, float | None, dict[str, float]]:
-        """Over every batch, weighted by its length: mean loss, bits per byte (None where it means nothing), extras."""
+        """Mean loss over all batches, by what each counts; bits per byte, None where it means nothing; extras."""
         with evaluating(model):
             outs = [self._family.loss(model, batch) for batch in self._batches]
-        weights = torch.tensor([_n_items(batch) for batch in self._batches], dtype=torch.float64)
+        weights = self._counted
 
         def mean(values: list[Tensor]) -> float:
             return float((torch.stack(values).double().cpu() * weights).sum() / weights.sum())
@@ -209,13 +211,6 @@ def tell_samples(run: "Trainee", folder: Path) -> None:
 
 def _evaluation(run_id: int, capability: str, score: Score) -> Evaluation:
     return Evaluation(run_id, capability, score.metric, score.value, score.stderr, score.n, score.chance)
-
-
-def _n_items(batch: Mapping[str, Tensor]) -> int:
-    """What a batch's mean loss is a mean over: target tokens that count, else samples."""
-    if "targets" in batch:
-        return int((batch["targets"] >= 0).sum()) if not batch["targets"].is_floating_point() else len(batch["targets"])
-    return _rows(batch)
 
 
 def _rows(batch: Mapping[str, "Tensor | NDArray[Any]"]) -> int:

@@ -6,7 +6,7 @@ optimizer's moments, the generators and a step number. Nothing here waits for th
 
 import enum
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,8 +51,8 @@ class Trainee:
     """Validate at the current step: keeps the best, marks overfitting, may set ``state.stopped_early``."""
     save: Callable[[], None]
     """Write the resumable checkpoint."""
-    batch: Callable[[int], Mapping[str, Tensor]]
-    """The training batch of a step, on the device."""
+    batch: Callable[[int], Sequence[tuple[float, Mapping[str, Tensor]]]]
+    """The training batch of a step in micro-batches, on the device, each with its share of the batch's mean loss."""
     clip: Callable[[], Tensor]
     """Bound the gradient's norm; returns what it was."""
 
@@ -105,18 +105,15 @@ def evaluation_due(step: int, plan: ResolvedTraining) -> bool:
     return regular or step == plan.n_steps
 
 
-def backward(run: Trainee, batch: Mapping[str, Tensor]) -> Tensor:
+def backward(run: Trainee, parts: Sequence[tuple[float, Mapping[str, Tensor]]]) -> Tensor:
     """Gradients of the mean loss of a batch, accumulated over micro-batches; returns the loss, detached."""
-    # The last batch of an epoch may be short, where items are counted by the epoch.
-    size, micro = len(next(iter(batch.values()))), run.spec.training.micro_batch_size
-    if micro >= size:
-        loss = run.loss(batch)
+    if len(parts) == 1:
+        loss = run.loss(parts[0][1])
         loss.sum().backward()  # type: ignore[no-untyped-call]
         return loss.detach()
     total = torch.zeros((), device=run.device)
-    for start in range(0, size, micro):
-        part = {name: tensor[start : start + micro] for name, tensor in batch.items()}
-        loss = run.loss(part) * (min(micro, size - start) / size)
+    for share, part in parts:
+        loss = run.loss(part) * share
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total

@@ -20,6 +20,7 @@ from engine.sources.base import TokenisedText
 from engine.study import ExecutionSpec, convert, spec_hash
 from engine.task import Outcome, Task
 from engine.training import checkpoint as ck
+from engine.training.batches import micro_batches
 from engine.training.device import Placement, numerics, place
 from engine.training.evaluate import Validation, final_evaluations, tell_samples, to_tensors, tracked_metrics
 from engine.training.kernels import choose_attention
@@ -149,14 +150,18 @@ class Session:
             control=self.control,
             evaluate=lambda: self._evaluate(run, validation, prepared),
             save=lambda: self._save(run, prepared),
-            batch=lambda step: to_tensors(
-                prepared.train_batch(step, training.batch_size, training.context, spec.seed), run.device
-            ),
+            batch=lambda step: self._parts(prepared, step),
             clip=lambda: nn.utils.clip_grad_norm_(optimizer.params, training.grad_clip or math.inf),
         )
         if self._resumed is not None:
             self._tell_again(run)
         return run
+
+    def _parts(self, prepared: "Prepared", step: int) -> list[tuple[float, dict[str, Tensor]]]:
+        spec, training = self.spec, self.spec.training
+        batch = prepared.train_batch(step, training.batch_size, training.context, spec.seed)
+        parts = micro_batches(self.family, spec.shape, batch, training.micro_batch_size)
+        return [(share, to_tensors(part, self.placement.device)) for share, part in parts]
 
     def build(self) -> nn.Module:
         """The model before its first step, on CPU."""

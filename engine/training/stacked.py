@@ -257,13 +257,19 @@ def _trainee(stack: Stack) -> Trainee:
         teller=cast("Any", tellers),
         evaluate=evaluate,
         save=save,
-        batch=lambda step: _batch(members, step),
+        batch=lambda step: [(1.0, _batch(members, step))],
         clip=lambda: clip_members(stack.optimizer.params, training.grad_clip or math.inf),
     )
 
 
+def _whole(member: Trainee, step: int) -> Mapping[str, Tensor]:
+    """The batch of a member of a stack, which has no micro-batches."""
+    ((_, batch),) = member.batch(step)
+    return batch
+
+
 def _batch(members: Sequence[Trainee], step: int) -> Mapping[str, Tensor]:
-    batches = [member.batch(step) for member in members]
+    batches = [_whole(member, step) for member in members]
     return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -302,7 +308,7 @@ def _gain(stack: Stack, task: Task) -> float:
     def measure() -> str:
         apart, together = [], []
         for _ in range(ROUNDS + 1):
-            apart.append(_seconds(lambda: [m.loss(m.batch(0)).backward() for m in stack.members]))  # type: ignore[no-untyped-call]
+            apart.append(_seconds(lambda: [m.loss(_whole(m, 0)).backward() for m in stack.members]))  # type: ignore[no-untyped-call]
             together.append(_seconds(lambda: stack.model.losses(_batch(stack.members, 0)).sum().backward()))  # type: ignore[no-untyped-call]
         pairs = zip(apart[1:], together[1:], strict=True)
         return f"{statistics.median(a / b for a, b in pairs):.3f}"
