@@ -34,6 +34,28 @@ device = "cpu"
 jobs = 2
 """
 
+ON_MODELS = """
+name = "killed"
+title = "To be killed"
+model = {{ family = "cnn" }}
+data = {{ source = "digits" }}
+{what}
+[ladder]
+sizes = [400, 2000]
+[training]
+steps = 1000
+batch_size = 16
+eval_tokens = 64
+final_eval_tokens = 64
+checkpoint_seconds = 0.05
+[execution]
+device = "cpu"
+"""
+WHAT = {
+    "compression": 'compression = { methods = [{ method = "prune-structured" }], sizes = [2000] }',
+    "distillation": "distillation = { weight = 0.5 }",
+}
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="SIGKILL and process groups are POSIX's"),
@@ -109,7 +131,8 @@ def reach(home: Path, wanted: int) -> None:
 
 
 def weights(home: Path) -> dict[str, str]:
-    files = sorted((home / "artifacts").glob("*/weights.safetensors"))
+    names = ("weights.safetensors", "compressed.safetensors")
+    files = sorted(file for name in names for file in (home / "artifacts").glob(f"*/{name}"))
     return {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -143,3 +166,17 @@ def test_killed_three_times_it_ends_the_same(study: Path, tmp_path: Path) -> Non
     losses = [step for run_id, name, step, _ in points if (run_id, name) == (1, "train/loss")]
     assert losses == list(range(1, 401)), "no hole and no duplicate"
     assert curves(killed) == points
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_killed_in_what_builds_on_a_model_it_ends_the_same(tmp_path: Path, what: str) -> None:
+    study, whole, killed = tmp_path / "killed.toml", tmp_path / "whole", tmp_path / "killed"
+    study.write_text(ON_MODELS.format(what=WHAT[what]), encoding="utf-8")
+    finish(study, whole)
+    with start(study, killed) as process:
+        reach(killed, 2300)  # both sizes alone are 2000 steps
+        kill("group", process, random.Random(0))
+    assert 2000 < steps(killed) < 3000
+    assert finish(study, killed)["state"] == "finished"
+    assert len(weights(whole)) == 3
+    assert weights(killed) == weights(whole)
