@@ -23,8 +23,16 @@ def evaluate(
         list[str] | None, typer.Option("--set", metavar="[NAME.]FIELD=VALUE", help="An option of a capability.")
     ] = None,
     text: Annotated[
-        Path | None, typer.Option("--text", help="Texts for a folder: a file, or a folder of them.")
+        Path | None, typer.Option("--text", help="For a folder with a language model: a file or folder of texts.")
     ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="TABLE|FOLDER|SOURCE",
+            help="For a folder with a classifier: a labelled table, images by class, or a source of images.",
+        ),
+    ] = "",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -38,10 +46,12 @@ def evaluate(
         raise InputError(tr("there are no results in {home}.", home=str(home_of(home))))
     with Lab.open(home) as lab, Console(stderr=True).status(tr("Measuring…")) as status:
         if folder.is_dir():
-            document = _folder(lab, folder, capability or [], options, text)
+            document = _folder(lab, folder, capability or [], options, text, data)
         else:
-            if text is not None:
-                raise InputError(tr("--text is for folders; runs are measured on their own held-out data."))
+            for option, given in (("--text", text), ("--data", data)):
+                if given:
+                    words = tr("{option} is for folders; runs are measured on their own held-out data.", option=option)
+                    raise InputError(words)
 
             def show(step: str, fraction: float) -> None:
                 status.update(f"{tr(step)} {fraction:.0%}")
@@ -64,15 +74,13 @@ def _runs(lab: Any, target: str, names: list[str], options: dict[str, str], show
 
 
 def _folder(
-    lab: Any, folder: Path, names: list[str], options: dict[str, str], text: Path | None
+    lab: Any, folder: Path, names: list[str], options: dict[str, str], text: Path | None, data: str
 ) -> list[dict[str, Any]]:
-    from engine.battery.folders import CAPABILITY, evaluate_folder
+    from engine.battery.folders import evaluate_folder
 
-    if set(names) - {CAPABILITY}:
-        raise InputError(tr("on a folder {name} can be measured.", name=CAPABILITY), tr("Import its results for more."))
-    if text is None:
-        raise InputError(tr("on which texts is {path} to be measured?", path=str(folder)), tr("Name them with --text."))
-    found = evaluate_folder(lab.store, folder, text.expanduser(), options)
+    text = None if text is None else text.expanduser()
+    given = str(Path(data).expanduser()) if data else ""
+    found = evaluate_folder(lab.store, folder, text, options, data=given, names=names)
     return [{"folder": str(folder), "label": folder.name, **_told(found.capability, found.scores, found.known)}]
 
 

@@ -14,6 +14,8 @@ from engine.i18n import mark, tr
 from engine.study import TableSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.capabilities._classification import Classified
     from engine.capabilities.base import ModelUnderTest
     from engine.sources._images import Floats
@@ -72,26 +74,31 @@ class Classification(Capability):
 
     def evaluate(self, spec: ClassificationSpec, model: "ModelUnderTest", data: "Prepared") -> list[Score]:
         """Nothing where the data are neither a labelled table nor images with a test split, or the model no head."""
-        from engine.capabilities import _classification as scoring
-
         tested = tested_on(model, data)
         if tested is None:
             return []
         found, names = tested.found, tested.names
         if model.keep is not None:
             model.keep("predictions", PREDICTIONS, predictions_file(tested))
-        accuracy = scoring.top_k_score("accuracy", found, 1)
-        nll = scoring.likelihood_score("", found)
-        assert nll.chance is not None
-        return [
-            accuracy,
-            *scoring.macro_scores(("precision", "recall", "f1"), found),
-            dataclasses.replace(accuracy, metric="micro_f1"),
-            Score("log_likelihood", -nll.value, nll.stderr, nll.n, -nll.chance),
-            scoring.brier_score("brier", found),
-            scoring.calibration_score("ece", found, spec.bins),
-            *scoring.class_f1_scores("f1", names, found),
-        ]
+        return scores_of(spec, found, names)
+
+
+def scores_of(spec: ClassificationSpec, found: "Classified", names: "Sequence[str]") -> list[Score]:
+    """Every metric of items of classes ``names``."""
+    from engine.capabilities import _classification as scoring
+
+    accuracy = scoring.top_k_score("accuracy", found, 1)
+    nll = scoring.likelihood_score("", found)
+    assert nll.chance is not None
+    return [
+        accuracy,
+        *scoring.macro_scores(("precision", "recall", "f1"), found),
+        dataclasses.replace(accuracy, metric="micro_f1"),
+        Score("log_likelihood", -nll.value, nll.stderr, nll.n, -nll.chance),
+        scoring.brier_score("brier", found),
+        scoring.calibration_score("ece", found, spec.bins),
+        *scoring.class_f1_scores("f1", names, found),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
