@@ -1,6 +1,8 @@
 """Figures of one classifier, from a stored run that kept its predictions."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from engine.figures.export import export, to_csv
 from engine.store import Reader, Store
 from tests.engine.figures.example import make_study
 
+ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ["cat", "dog", "eel"]
 LABELS = [0, 0, 0, 1, 1, 1, 1, 2]
 TAKEN = [0, 0, 1, 1, 1, 1, 0, 2]
@@ -57,6 +60,28 @@ def test_it_is_drawn(kept: tuple[Reader, str, int], tmp_path: Path, suffix: str,
     reader, key, _ = kept
     for name in ("confusion-matrix", "reliability"):
         assert export(build(reader, name, key), tmp_path / f"{name}.{suffix}", style).stat().st_size > 2_000
+
+
+FORMATS = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "csv": b"# title: Confusion matrix"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_verb_writes_it_without_a_display(
+    kept: tuple[Reader, str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    _, key, run = kept
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "MPLBACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / f"matrix.{suffix}"
+    command = ["export", "figure", key, "--figure", "confusion-matrix", "--run", str(run), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "main.py", *command, "--home", str(tmp_path / "home")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out)
+    content = out.read_bytes()
+    assert content.startswith(FORMATS[suffix]) and key.encode() in content.replace(b"\x00", b"")
 
 
 def test_confidence_against_accuracy(kept: tuple[Reader, str, int]) -> None:
