@@ -25,6 +25,7 @@ class Causal(Task):
     name = "causal"
     title = mark("Instruction tuning")
     about = mark("Give the response that belongs to a prompt, or go on writing a text, token by token.")
+    needs = mark("One column holds the prompts, one the response to each; or one alone texts to go on writing.")
     source = "instruction-table"
     builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "instruction-table"}
     headline = ("responses", "loss")

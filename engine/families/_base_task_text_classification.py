@@ -24,6 +24,7 @@ class TextClassification(Task):
     name = "text-classification"
     title = mark("Text classification")
     about = mark("Tell which class a text is of.")
+    needs = mark("One column holds the texts, one the class of each.")
     source = "labelled-table"
     builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "labelled-table"}
     headline = ("classification", "f1")

@@ -23,6 +23,7 @@ class TokenClassification(Task):
     name = "token-classification"
     title = mark("Token classification: a tag for each word")
     about = mark("Tell what each word of a sentence is, such as a name of a person or a part of speech.")
+    needs = mark("One column holds the words of each sentence, one as many tags; or CoNLL files.")
     source = "tagged-table"
     builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "tagged-table"}
     headline = ("tagging", "macro_f1")

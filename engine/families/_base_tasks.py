@@ -40,6 +40,8 @@ class Task(ABC):
     """What it is called, in English."""
     about: ClassVar[str] = ""
     """What it is, one sentence."""
+    needs: ClassVar[str] = ""
+    """Which columns its data have, or what else they are, one sentence."""
     modality: ClassVar[Modality]
     """What data it learns from."""
     source: ClassVar[str] = ""

@@ -61,7 +61,7 @@ class FineTunedSpec(TableSpec, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(gt=0)] | None,
         msgspec.Meta(
             title=mark("Rate factor"),
-            description=mark("Multiplies the learning rate; by default 1, of scratch 5, of lora 10, of frozen 500."),
+            description=mark("Multiplies the learning rate; by default 1 for full, for others what suits the task."),
         ),
     ] = None
     lora_rank: Annotated[

@@ -57,6 +57,7 @@ class BaseStep(QWidget):
         self.model = RowsModel()
         self.table = Table(self.model)
         self.table.setMinimumHeight(150)
+        self.table.horizontalHeader().setStretchLastSection(False)
         inside = QWidget()
         inside.setLayout(
             column(self.name, self.verdict, self.facts, self.table, None, spacing=10, margins=(16, 14, 16, 14))

@@ -284,6 +284,7 @@ class DataStep(QWidget):
     def _show(self) -> None:
         there, tabular = self.path is not None, bool(self.mapping.fields)
         self.nothing.setVisible(not there)
+        self.file.setPlaceholderText(self._placeholder())
         self.found.setVisible(there)
         self.mapping.setVisible(bool(self.path) and tabular)
         self.reading.setVisible(bool(self.path))
@@ -297,6 +298,14 @@ class DataStep(QWidget):
         self._show_rows()
         self._show_report()
         self.batch.show_seen(self.checked.seen if self.checked is not None else ())
+
+    def _placeholder(self) -> str:
+        """What the empty line for the path says."""
+        if self.path == "":
+            return example_title(self.task)
+        if not self.task.reads_text:
+            return tr("a folder with a folder of images for each class")
+        return tr("a file ({endings}) or a folder", endings=", ".join(sources[self.task.source].reads))
 
     def _show_rows(self) -> None:
         found = self.columns
@@ -325,12 +334,6 @@ class DataStep(QWidget):
         self.labels["file"].setText(where)
         self.labels["file"].setBuddy(self.file)
         self.file.setAccessibleName(where)
-        endings = ", ".join(sources[self.task.source].reads)
-        self.file.setPlaceholderText(
-            tr("a folder with a folder of images for each class")
-            if images
-            else tr("a file ({endings}) or a folder", endings=endings)
-        )
         self.browse.setText(tr("Choose…"))
         self.ask_file.setText(tr("Choose a file"))
         self.ask_folder.setText(tr("Choose a folder"))
@@ -361,15 +364,7 @@ def drop_words(task: "Task") -> str:
     if not task.reads_text:
         return f"{tr('Drop a folder here that holds a folder of images for each class.')} {private}"
     kinds = tr("Drop data here: a table, a folder of tables, or a dataset that the datasets library saved.")
-    said = NEEDED.get(task.name)
-    return " ".join(part for part in (kinds, tr(said) if said else "", private) if part)
-
-
-NEEDED = {
-    "text-classification": mark("One column holds the texts, one the class of each."),
-    "token-classification": mark("One column holds the words of each sentence, one as many tags; or CoNLL files."),
-    "causal": mark("One column holds the prompts, one the response to each; or one alone texts to go on writing."),
-}
+    return " ".join(part for part in (kinds, tr(task.needs) if task.needs else "", private) if part)
 
 
 def _cell(place: int, title: str) -> Column:

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QStackedWidget, QWidget
 
 from engine.i18n import mark, tr
 from lab_app.context import Context
-from lab_app.widgets.basic import column, row, text_label
+from lab_app.widgets.basic import column, frame, row, text_label
 from lab_app.widgets.images import ImageGrid, Picture
 from lab_app.widgets.table import Column, RowsModel, Table
 
@@ -35,7 +35,7 @@ class ExamplesView(QWidget):
         self.grid, self.stack, texts = ImageGrid(), QStackedWidget(), QWidget()
         texts.setLayout(column(self.table, self.text, spacing=6))
         texts.layout().setStretch(0, 1)
-        for part in (texts, self.grid):
+        for part in (texts, frame("plain", column(self.grid, margins=(8, 8, 8, 8)))):
             self.stack.addWidget(part)
         self.setLayout(column(row(self.label, self.kind, None), self.stack, spacing=6, margins=(0, 8, 0, 0)))
         self.layout().setStretch(1, 1)

@@ -122,7 +122,7 @@ class ResultsTab(Tab):
         for part in (
             scores,
             self.confusion,
-            self.classes,
+            frame("plain", column(self.classes, margins=(8, 8, 8, 8))),
             frame("plain", confidence),
             frame("plain", learning),
             self.examples,

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from engine.i18n import tr
 
-NAME_SHARE, LEAST_CELL, MOST_CELL = 0.3, 16, 74
+NAME_SHARE, LEAST_CELL, MOST_CELL = 0.3, 16, 110
 """Share of the width that names may take; pixels of a cell at the least and at the most."""
 HEAD, TURNED = 24, 92
 """Height of the names above the columns: level, and where they are turned."""
@@ -96,7 +96,8 @@ class Matrix(QWidget):
         palette = self.palette()
         ink, paper = palette.highlight().color(), palette.alternateBase().color()
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(_mixed(paper, ink, DARKEST * share))
+        filling = _mixed(paper, ink, DARKEST * share)
+        painter.setBrush(filling)
         painter.drawRoundedRect(area, 3, 3)
         if (row, column) == self.cursor:
             pen = painter.pen()
@@ -111,9 +112,9 @@ class Matrix(QWidget):
         if metrics.horizontalAdvance(text) > area.width() - 2 or metrics.height() > area.height():
             return
         quiet = not self.counts[row, column]
-        on_ink = share * DARKEST > 0.5
-        color = palette.placeholderText() if quiet else palette.highlightedText() if on_ink else palette.windowText()
-        painter.setPen(color.color())
+        inks = (palette.windowText().color(), palette.highlightedText().color())
+        readable = max(inks, key=lambda one: abs(_lightness(one) - _lightness(filling)))
+        painter.setPen(palette.placeholderText().color() if quiet else readable)
         painter.drawText(area, Qt.AlignmentFlag.AlignCenter, text)
 
     def _paint_names(self, painter: QPainter, left: float, top: float, width: float, height: float) -> None:
@@ -155,7 +156,7 @@ class Matrix(QWidget):
         left = min(float(wanted), max(60.0, self.width() * NAME_SHARE))
         width = min(MOST_CELL, max(3.0, (self.width() - left) / n))
         top = 20.0 + (TURNED if self._turned(width) else HEAD)
-        height = min(MOST_CELL * 0.62, max(3.0, (self.height() - top) / n))
+        height = min(MOST_CELL * 0.5, max(3.0, (self.height() - top) / n))
         return left, top, width, height
 
     # -- mouse, keys and words ----------------------------------------------------------------------------------
@@ -201,3 +202,10 @@ class Matrix(QWidget):
 def _mixed(paper: QColor, ink: QColor, share: float) -> QColor:
     parts = zip(paper.getRgb()[:3], ink.getRgb()[:3], strict=True)
     return QColor(*(round(a + (b - a) * share) for a, b in parts))
+
+
+def _lightness(color: QColor) -> float:
+    """0 to 1, as the eye tells greys apart: L* of the sRGB luminance (CIE 1976), over 100."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color.getRgbF()[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (116 * luminance ** (1 / 3) - 16) / 100 if luminance > 0.008856 else 9.033 * luminance
