@@ -105,10 +105,14 @@ def _import_bundle(file: Path, home: Path | None, as_json: bool) -> None:
     from engine.lab import Lab
     from engine.results import study_document
 
-    with Console(stderr=True).status(tr("Importing…")):
-        bundle = open_bundle(file)  # before a home is opened or made
+    with Console(stderr=True).status(tr("Importing…")) as status:
+
+        def show(step: str, fraction: float) -> None:
+            status.update(f"{tr(step)} {fraction:.0%}")
+
+        bundle = open_bundle(file, show)  # before a home is opened or made
         with Lab.open(home) as lab:
-            kept = restore(lab.store, bundle)
+            kept = restore(lab.store, bundle, show)
             document = study_document(lab.reader(), kept.study_id)
     document |= {"imported": {"added": kept.added, "format": "bundle", "excluded": [], "warnings": []}}
     print_document(document, as_json, lambda console: _show(document, console))

@@ -5,7 +5,7 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, TypeVar
@@ -35,6 +35,18 @@ MAX_ROWS = 200_000_000
 _MAX_NAME = 240
 _BLOCK = 1 << 20
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))})
+
+
+class Counted:
+    """Progress by bytes over several files: called with how many more are done."""
+
+    def __init__(self, on_progress: OnProgress, step: str, total: int) -> None:
+        self._on_progress, self._step, self._total, self._done = on_progress, step, total, 0
+        on_progress(step, 0.0)
+
+    def __call__(self, n_bytes: int) -> None:
+        self._done += n_bytes
+        self._on_progress(self._step, min(1.0, self._done / max(1, self._total)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +79,16 @@ class Bundle:
                 found[name] = (int(number), below)
         return found
 
-    def extract(self, name: str, target: Path) -> None:
-        """Write one file, checked once more as it is written."""
+    def extract(self, name: str, target: Path, told: Callable[[int], None] = lambda n: None) -> None:
+        """Write one file, checked once more as it is written; ``told`` hears of every few bytes."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(self.path) as archive, target.open("xb") as file:
-            _check_file(archive, name, self.manifest.files[name], file)
+            _check_file(archive, name, self.manifest.files[name], file, told)
+
+    def n_rows(self, name: str) -> int:
+        """Of a table."""
+        with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+            return int(pyarrow.parquet.ParquetFile(pa.PythonFile(file, "r")).metadata.num_rows)
 
     def rows(self, name: str) -> Iterator[dict[str, list[Any]]]:
         """The columns of a table, some thousand rows at a time."""
@@ -200,15 +217,14 @@ def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_all(archive: zipfile.ZipFile, manifest: c.Manifest, on_progress: OnProgress) -> None:
-    total = sum(entry.n_bytes for entry in manifest.files.values()) or 1
-    done = 0
+    told = Counted(on_progress, mark("checking"), sum(entry.n_bytes for entry in manifest.files.values()))
     for name, entry in manifest.files.items():
-        on_progress(mark("checking"), done / total)
-        _check_file(archive, name, entry, None)
-        done += entry.n_bytes
+        _check_file(archive, name, entry, None, told)
 
 
-def _check_file(archive: zipfile.ZipFile, name: str, entry: c.FileEntry, target: IO[bytes] | None) -> None:
+def _check_file(
+    archive: zipfile.ZipFile, name: str, entry: c.FileEntry, target: IO[bytes] | None, told: Callable[[int], None]
+) -> None:
     """Read a file to its end, or to where it becomes longer than it may be; compare, and write what was read."""
     digest, n_bytes = hashlib.sha256(), 0
     with archive.open(name) as file:
@@ -219,6 +235,7 @@ def _check_file(archive: zipfile.ZipFile, name: str, entry: c.FileEntry, target:
             digest.update(block)
             if target is not None:
                 target.write(block)
+            told(len(block))
     if n_bytes != entry.n_bytes or digest.hexdigest() != entry.sha256:
         raise InputError(tr("{name!r} in the bundle is damaged: its checksum does not hold.", name=name))
 

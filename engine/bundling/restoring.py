@@ -1,8 +1,10 @@
 """Putting a bundle into a home: one transaction, files moved into place inside it, and nothing left of a half."""
 
+import concurrent.futures
 import json
 import shutil
 import sqlite3
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import msgspec
 
 from engine.bundling import contents as c
 from engine.bundling.journal import JOURNAL, STAGING, sweep
+from engine.bundling.opening import Bundle, Counted
 from engine.errors import InputError, ResourceError
 from engine.files import require_space, write_text
 from engine.i18n import mark, tr
@@ -19,7 +22,6 @@ from engine.store import mutations
 from engine.study import spec_hash
 
 if TYPE_CHECKING:
-    from engine.bundling.opening import Bundle
     from engine.store import Store
 
 
@@ -31,20 +33,24 @@ class Restored:
     added: bool
 
 
-def restore(store: "Store", bundle: "Bundle", on_progress: OnProgress = lambda step, fraction: None) -> Restored:
+class _Interrupted(Exception):
+    """Whoever waited for the writer is gone."""
+
+
+def restore(store: "Store", bundle: Bundle, on_progress: OnProgress = lambda step, fraction: None) -> Restored:
     """Store a checked bundle; the same bundle a second time changes nothing but weights that were missing.
 
     Raises:
         InputError: the home has results of its own for this study, or the file has changed since it was checked.
         ResourceError: the disk is full or cannot be written; nothing is left.
+        What ``on_progress`` raises, to stop it; nothing is left.
     """
     require_space(store.home, 2 * bundle.n_bytes)
     staging = store.home / STAGING
     try:
         write_text(store.home / JOURNAL, "[]")
         _stage(bundle, staging, on_progress)
-        on_progress(mark("storing"), 1.0)
-        return store.writer.call(lambda conn: _store(conn, store.home, bundle, staging)).result()
+        return _in_one(store, bundle, staging, on_progress)
     except OSError as error:
         raise ResourceError(
             tr("{path} cannot be written: {why}.", path=str(store.home), why=error.strerror or str(error)),
@@ -54,15 +60,32 @@ def restore(store: "Store", bundle: "Bundle", on_progress: OnProgress = lambda s
         sweep(store.home)
 
 
-def _stage(bundle: "Bundle", staging: Path, on_progress: OnProgress) -> None:
+def _in_one(store: "Store", bundle: Bundle, staging: Path, on_progress: OnProgress) -> Restored:
+    """Store it in one transaction of the writer's thread, which is waited for also by one who is interrupted."""
+    interrupted = threading.Event()
+
+    def tell(step: str, fraction: float) -> None:
+        if interrupted.is_set():
+            raise _Interrupted
+        on_progress(step, fraction)
+
+    future = store.writer.call(lambda conn: _store(conn, store.home, bundle, staging, tell))
+    try:
+        return future.result()
+    finally:
+        interrupted.set()
+        concurrent.futures.wait([future])
+
+
+def _stage(bundle: Bundle, staging: Path, on_progress: OnProgress) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     files = bundle.run_files()
-    for done, (name, (number, below)) in enumerate(files.items()):
-        on_progress(mark("files"), done / len(files))
-        bundle.extract(name, staging / str(number) / below)
+    told = Counted(on_progress, mark("files"), sum(bundle.manifest.files[name].n_bytes for name in files))
+    for name, (number, below) in files.items():
+        bundle.extract(name, staging / str(number) / below, told)
 
 
-def _store(conn: sqlite3.Connection, home: Path, bundle: "Bundle", staging: Path) -> Restored:
+def _store(conn: sqlite3.Connection, home: Path, bundle: Bundle, staging: Path, on_progress: OnProgress) -> Restored:
     """Called inside the writer's transaction."""
     study = bundle.manifest.study
     there = conn.execute("SELECT 1 FROM study WHERE id = ?", (study,)).fetchone() is not None
@@ -74,14 +97,14 @@ def _store(conn: sqlite3.Connection, home: Path, bundle: "Bundle", staging: Path
     else:
         added = mutations.add_study(conn, bundle.spec, bundle.specs)
         ids = dict(zip((run.number for run in bundle.runs), added, strict=True))
-        _rows(conn, bundle, ids)
+        _rows(conn, bundle, ids, on_progress)
         new = list(bundle.artifacts)
     _artifacts(conn, new, ids)
     _move(home, staging, bundle, ids, {part.number for part in new} if there else set(ids))
     return Restored(study, not there)
 
 
-def _ids(conn: sqlite3.Connection, bundle: "Bundle") -> dict[int, int]:
+def _ids(conn: sqlite3.Connection, bundle: Bundle) -> dict[int, int]:
     """Number of a run in the bundle -> its id here."""
     known = dict(conn.execute("SELECT spec_hash, id FROM run WHERE study_id = ?", (bundle.manifest.study,)).fetchall())
     return {run.number: known[spec_hash(spec)] for run, spec in zip(bundle.runs, bundle.specs, strict=True)}
@@ -92,7 +115,7 @@ def _has(conn: sqlite3.Connection, run_id: int, path: str) -> bool:
     return conn.execute(query, (run_id, path)).fetchone() is not None
 
 
-def _refuse_other_results(conn: sqlite3.Connection, bundle: "Bundle") -> None:
+def _refuse_other_results(conn: sqlite3.Connection, bundle: Bundle) -> None:
     """Raise unless everything the bundle measured is here already, number for number."""
     found = {
         tuple(row)
@@ -118,7 +141,7 @@ def _refuse_other_results(conn: sqlite3.Connection, bundle: "Bundle") -> None:
         )
 
 
-def _rows(conn: sqlite3.Connection, bundle: "Bundle", ids: dict[int, int]) -> None:
+def _rows(conn: sqlite3.Connection, bundle: Bundle, ids: dict[int, int], on_progress: OnProgress) -> None:
     study = bundle.manifest.study
     conn.execute(
         "UPDATE study SET title = ?, created = ?, notes = ?, tags = ? WHERE id = ?",
@@ -146,25 +169,36 @@ def _rows(conn: sqlite3.Connection, bundle: "Bundle", ids: dict[int, int]) -> No
             " VALUES (?, ?, ?, ?, ?, ?)",
             (study, row.form, row.document_json, row.created, row.score_json, row.scored),
         )
-    _tables(conn, bundle, ids)
+    _tables(conn, bundle, ids, on_progress)
 
 
 _NOT_COLUMNS = ("number", "spec_json", "facts")
 
 
-def _tables(conn: sqlite3.Connection, bundle: "Bundle", ids: dict[int, int]) -> None:
+def _tables(conn: sqlite3.Connection, bundle: Bundle, ids: dict[int, int], on_progress: OnProgress) -> None:
+    into = {
+        c.CURVES: "metric (run_id, key_id, step, value)",
+        c.EVALUATIONS: "evaluation (run_id, capability, metric, step, value, stderr, n, chance)",
+        c.EVENTS: "event (run_id, time, kind, level, step, text)",
+    }
+    total, done = sum(bundle.n_rows(name) for name in into) or 1, 0
     keys: dict[str, int] = {}
-    for columns in bundle.rows(c.CURVES):
-        for name in set(columns["key"]) - keys.keys():
-            conn.execute("INSERT OR IGNORE INTO metric_key (name) VALUES (?)", (name,))
-            (keys[name],) = conn.execute("SELECT id FROM metric_key WHERE name = ?", (name,)).fetchone()
-        columns["key"] = [keys[name] for name in columns["key"]]
-        _insert(conn, "metric (run_id, key_id, step, value)", columns, ids)
-    for columns in bundle.rows(c.EVALUATIONS):
-        table = "evaluation (run_id, capability, metric, step, value, stderr, n, chance)"
-        _insert(conn, table, columns, ids)
-    for columns in bundle.rows(c.EVENTS):
-        _insert(conn, "event (run_id, time, kind, level, step, text)", columns, ids)
+    for name, table in into.items():
+        for columns in bundle.rows(name):
+            on_progress(mark("storing"), done / total)
+            done += len(columns["number"])
+            if name == c.CURVES:
+                columns["key"] = [_key(conn, keys, key) for key in columns["key"]]
+            _insert(conn, table, columns, ids)
+    on_progress(mark("storing"), 1.0)
+
+
+def _key(conn: sqlite3.Connection, known: dict[str, int], name: str) -> int:
+    """The number of a metric's name."""
+    if name not in known:
+        conn.execute("INSERT OR IGNORE INTO metric_key (name) VALUES (?)", (name,))
+        (known[name],) = conn.execute("SELECT id FROM metric_key WHERE name = ?", (name,)).fetchone()
+    return known[name]
 
 
 def _insert(conn: sqlite3.Connection, table: str, columns: dict[str, list[Any]], ids: dict[int, int]) -> None:
@@ -183,7 +217,7 @@ def _artifacts(conn: sqlite3.Connection, parts: list[c.ArtifactPart], ids: dict[
     )
 
 
-def _move(home: Path, staging: Path, bundle: "Bundle", ids: dict[int, int], numbers: set[int]) -> None:
+def _move(home: Path, staging: Path, bundle: Bundle, ids: dict[int, int], numbers: set[int]) -> None:
     """Put the files of these runs where they belong; what was moved is taken back where a move fails."""
     moves = [
         (staging / str(number) / below, home / "artifacts" / str(ids[number]) / below)

@@ -111,6 +111,7 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
     from engine.adapting.compression.load import load_scales
     from engine.adapting.compression.quantize import BITS
     from engine.importing.folders import load_folder
+    from engine.quiet import quiet_transformers
 
     family, shape, method = families[run.spec.family], run.spec.shape, method_of(run).method
     with tempfile.TemporaryDirectory() as temporary:
@@ -119,7 +120,8 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
         if "auto_map" in config_of(plain):
             raise _unable(tr("transformers has no class for it, and code that comes with a model is not run here"))
         family.export_hf(load_scales(run.blank(), run.path), shape, scaled, None)
-        model, scales = load_folder(plain).model, load_folder(scaled).model
+        with quiet_transformers():
+            model, scales = load_folder(plain).model, load_folder(scaled).model
     n_params = sum(p.numel() for p in model.parameters())
     untied = _untie(model) and _untie(scales)
     integers = _integers(model, scales, method)
@@ -237,7 +239,9 @@ def _save(model: Any, method: str, folder: Path) -> None:
             raise _unable(tr("transformers {version} does not read them back", version=version)) from None
         if _kinds(again) != _kinds(model):
             raise _unable(tr("they come back as other numbers than they went out"))
-        shutil.copytree(temporary, folder, dirs_exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in Path(temporary).iterdir():
+            shutil.copyfile(file, folder / file.name)  # without the rights of what is private for a while
 
 
 def _kinds(model: Any) -> dict[str, str]:

@@ -1,18 +1,20 @@
 """Import someone else's results: what was recognised, what each column is, and what will be kept."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QComboBox, QDialog, QFileDialog, QFormLayout, QHeaderView, QLineEdit, QTabWidget, QWidget
+from PySide6.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHeaderView, QLineEdit, QTabWidget, QWidget
 
-from engine.errors import InputError, KnownError
+from engine.errors import InputError
 from engine.i18n import mark, tr
 from lab_app import words
 from lab_app.context import Context
+from lab_app.dialogs.working import WorkingDialog
 from lab_app.jobs import Preparing
-from lab_app.widgets.basic import Elided, button, column, frame, restyle, row, scrolled, text_label
+from lab_app.widgets.basic import Elided, button, column, frame, row, scrolled, text_label
 from lab_app.widgets.table import Column, RowsModel, Table
 
 if TYPE_CHECKING:
@@ -56,15 +58,17 @@ OF_TAGS = ("", SCORE, "loss", "train_loss", "tokens")
 """What a tag of TensorBoard can be said to be; the empty one leaves it a curve."""
 
 
-class ImportDialog(QDialog):
-    """Shows what a file would become before anything is kept; what is wrong is said where it is mended."""
+class ImportDialog(WorkingDialog):
+    """Shows what a file would become before anything is kept; what is wrong is said where it is mended.
+
+    Looking is stopped by looking at something else or by closing; keeping is stopped by Stop, and leaves nothing.
+    """
 
     imported = Signal(str, bool)
     """(study id, whether it is new)."""
 
     def __init__(self, context: Context, paths: list[Path], parent: QWidget) -> None:
-        super().__init__(parent)
-        self._context = context
+        super().__init__(context, parent)
         self.paths: list[Path] = []
         self.found: Found | None = None
         self.other: Other | None = None
@@ -72,18 +76,20 @@ class ImportDialog(QDialog):
         self.meanings: dict[str, QComboBox] = {}
         self.sizes: dict[str, QLineEdit] = {}
         self._automatic: dict[str, str] = {}
-        self._tags = self._busy = False
+        self._tags = self._keeping = False
         self.setWindowTitle(tr("Import results"))
         self.setAcceptDrops(True)
         self._make_widgets()
         self._lay_out()
         self._again = QTimer(self, singleShot=True, interval=AGAIN_MS)
         self._again.timeout.connect(self._look)
-        self.finished.connect(lambda _: (self._again.stop(), context.jobs.drop("import")))
+        self.finished.connect(lambda _: (self._again.stop(), self._stop_looking()))
         self.open_paths(paths)
 
     def open_paths(self, paths: list[Path]) -> None:
-        """Look at these files instead."""
+        """Look at these files instead; not while others are being kept."""
+        if self._keeping:
+            return
         self.paths = paths
         self._automatic = {}
         for form in (self.column_form, self.size_form):
@@ -94,8 +100,13 @@ class ImportDialog(QDialog):
         self._look()
 
     def reject(self) -> None:
-        if not self._busy:  # what is being kept is told of when it is
-            super().reject()
+        """Stop what is being kept; else close, whatever is being looked at."""
+        if not self._keeping:
+            self._stop_looking()
+        super().reject()
+
+    def ready(self) -> bool:
+        return self.found is not None or self.other is not None
 
     # -- making it ----------------------------------------------------------------------------------------------
 
@@ -120,11 +131,7 @@ class ImportDialog(QDialog):
         self.base, self.out = QLineEdit(), QLineEdit()
         self.base.setPlaceholderText(tr("folder of the model that the adapter is for"))
         self.out.setPlaceholderText(tr("new folder"))
-        self.said = text_label("muted", wrap=True, selectable=True)
-        self.close_button, self.take = button(), button(primary=True)
-        self.close_button.setText(tr("Close"))
-        self.take.setText(tr("Import"))
-        self.take.setDefault(True)
+        self.act.setText(tr("Import"))
 
     def _lay_out(self) -> None:
         top = row(self.files, self.choose, self.choose_folder)
@@ -149,16 +156,15 @@ class ImportDialog(QDialog):
         self.naming.setLayout(form)
         self.merging.setLayout(self._merge_form())
         form.setContentsMargins(0, 0, 0, 0)
-        buttons = row(None, self.close_button, self.take)
         parts = (top, self.summary, self.tabs, self.size_area, self.naming, self.merging, self.blank)
-        self.setLayout(column(*parts, self.said, buttons, spacing=10, margins=(16, 16, 16, 14)))
+        last = (self.said, self.progress, self.buttons())
+        self.setLayout(column(*parts, *last, spacing=10, margins=(16, 16, 16, 14)))
         for stretched in (2, len(parts) - 1):  # of the tabs and of what is there in their place, one is shown
             self.layout().setStretch(stretched, 1)
         self.resize(680, 620)
         self.choose.clicked.connect(lambda _: self._choose())
         self.choose_folder.clicked.connect(lambda _: self._choose_folder())
-        self.close_button.clicked.connect(self.reject)
-        self.take.clicked.connect(lambda _: self._import())
+        self.act.clicked.connect(lambda _: self._import())
         self.runs.set_columns(
             [
                 Column(tr("Run"), lambda run: run.name or "–"),
@@ -210,19 +216,20 @@ class ImportDialog(QDialog):
         self._chosen([Path(name)] if name else [])
 
     def _folder(self) -> str:
-        return self._context.settings.text("import/folder") or str(Path.home())
+        return self.context.settings.text("import/folder") or str(Path.home())
 
     def _chosen(self, paths: list[Path]) -> None:
         if paths:
-            self._context.settings.put("import/folder", str(paths[0].parent))
+            self.context.settings.put("import/folder", str(paths[0].parent))
             self.open_paths(paths)
 
     # -- looking ------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.take.setEnabled(False)
+        self._stop_looking()
+        self.act.setEnabled(False)
         self.found = self.other = None
-        self.take.setText(tr("Import"))
+        self.act.setText(tr("Import"))
         self._show_forms()
         if not self.paths:
             self.files.setText(tr("No file chosen"))
@@ -232,20 +239,41 @@ class ImportDialog(QDialog):
                     "lm-evaluation-harness or TensorBoard events. Choose files or a folder, or drop them here."
                 )
             )
-            self._say("")
+            self.say("")
             self._show_tabs()
             return
         self.files.setText(", ".join(path.name for path in self.paths))
-        self._say(tr("Reading…"))
-        paths, columns, lab = list(self.paths), self.columns(), self._context.lab
+        self.say(tr("Reading…"))
+        paths, columns, lab = list(self.paths), self.columns(), self.context.lab
+        told = self.under_way = Preparing()
 
         def work() -> "Look | Other":
             from engine.importing import look  # loads pyarrow
             from lab_app.dialogs.import_others import recognise
 
-            return recognise(lab, paths, Preparing()) or look(paths, columns)
+            return recognise(lab, paths, told) or look(paths, columns)
 
-        self._context.jobs.run(work, self._show, self._failed, slot="import")
+        self.context.jobs.on_close.append(told.stop)
+        self._poll.start()
+        self.context.jobs.run(work, lambda found: self._over(self._show, found), self._failed, slot="import")
+
+    def _stop_looking(self) -> None:
+        """What is still being looked at is of no interest any more."""
+        self.context.jobs.drop("import")
+        if self.under_way is not None and not self._keeping:
+            self.under_way.stop()
+            self._rest()
+
+    def _show_progress(self) -> None:
+        super()._show_progress()
+        self.progress.setVisible(self.under_way is not None and bool(self.under_way.step))
+
+    def _keep(self, work: Callable[[Preparing], Any], done: Callable[[Any], Any]) -> None:
+        """Do what changes the home."""
+        self._stop_looking()
+        self._keeping = True
+        self.begin(work, done)
+        self.say(tr("Importing…"))
 
     def columns(self) -> dict[str, str]:
         """What the boxes say that was not recognised by itself: column -> header."""
@@ -277,10 +305,10 @@ class ImportDialog(QDialog):
         self.table.fit()
         self._ask_sizes()
         self._show_tabs()
-        self.take.setEnabled(self.found is not None)
+        self.act.setEnabled(self.found is not None)
         if self.choose.hasFocus() and self.found is not None:
-            self.take.setFocus()
-        self._say("" if looked.problem is None else str(looked.problem), bad=looked.problem is not None)
+            self.act.setFocus()
+        self.say("" if looked.problem is None else str(looked.problem), bad=looked.problem is not None)
 
     def _show_other(self, other: "Other") -> None:
         """No table to look at: words, and for an adapter the two folders."""
@@ -290,9 +318,9 @@ class ImportDialog(QDialog):
             self.base.setText(other.base)
         self._show_tabs()
         self._show_forms()
-        self.take.setText(tr("Merge") if other.is_adapter else tr("Import"))
-        self.take.setEnabled(True)
-        self._say("")
+        self.act.setText(tr("Merge") if other.is_adapter else tr("Import"))
+        self.act.setEnabled(True)
+        self.say("")
 
     def _show_forms(self) -> None:
         self.tabs.setVisible(self.other is None)
@@ -377,38 +405,32 @@ class ImportDialog(QDialog):
         try:
             sizes = self._typed_sizes()
         except InputError as error:
-            self._say(str(error), bad=True)
+            self.say(str(error), bad=True)
             return
-        paths, columns, store = list(self.paths), self.columns(), self._context.lab.store
+        paths, columns, store = list(self.paths), self.columns(), self.context.lab.store
         name, title = self.name.text().strip(), self.title.text().strip()
 
-        def work() -> "Kept":
+        def work(told: Preparing) -> "Kept":
             from engine.importing import keep, read
 
             return keep(store, read(paths, columns, sizes), name, title, fit=False)
 
-        self._busy = True
-        self.take.setEnabled(False)
-        self._say(tr("Importing…"))
-        self._context.jobs.run(work, self._kept, self._failed)
+        self._keep(work, self._kept)
+        self.leave.setEnabled(False)  # one transaction, which is over soon
 
     def _import_other(self, other: "Other") -> None:
         base, out = self.base.text().strip(), self.out.text().strip()
         if other.is_adapter and not out:
             self.out.setFocus()
-            self._say(tr("Say where it is to be written."), bad=True)
+            self.say(tr("Say where it is to be written."), bad=True)
             return
-        self._busy = True
-        self.take.setEnabled(False)
-        self._say(tr("Importing…"))
-        self._context.jobs.run(lambda: other.take(Preparing(), base, out), self._taken, self._failed)
+        self._keep(lambda told: other.take(told, base, out), self._taken)
 
     def _taken(self, taken: "Taken") -> None:
-        self._busy = False
         if not taken.study:
-            self._say(taken.said)
+            self.say(taken.said)
             return
-        self._context.operations.changed.emit(taken.study)
+        self.context.operations.changed.emit(taken.study)
         self.imported.emit(taken.study, taken.added)
         self.accept()
 
@@ -425,8 +447,7 @@ class ImportDialog(QDialog):
         return sizes
 
     def _kept(self, kept: "Kept") -> None:
-        self._busy = False
-        changed, store = self._context.operations.changed, self._context.lab.store
+        changed, store = self.context.operations.changed, self.context.lab.store
         changed.emit(kept.study_id)
         if kept.added:  # L(N, D) with its intervals takes up to a minute: the study is shown, its law comes later
 
@@ -435,20 +456,16 @@ class ImportDialog(QDialog):
 
                 fit_law(store, kept.study_id)
 
-            self._context.jobs.run(work, lambda _: changed.emit(kept.study_id), self._context.operations.report)
+            self.context.jobs.run(work, lambda _: changed.emit(kept.study_id), self.context.operations.report)
         self.imported.emit(kept.study_id, kept.added)
         self.accept()
 
-    def _failed(self, error: Exception) -> None:
-        self._busy = False
-        self.take.setEnabled(self.found is not None or self.other is not None)
-        self._say(str(error), bad=True)
-        if not isinstance(error, KnownError):
-            self._context.operations.report(error)
+    def _rest(self) -> None:
+        super()._rest()
+        self._keeping = False
 
-    def _say(self, sentence: str, *, bad: bool = False) -> None:
-        self.said.setText(sentence)
-        restyle(self.said, "role", "bad" if bad else "muted")
+    def say(self, sentence: str, *, bad: bool = False) -> None:
+        super().say(sentence, bad=bad)
         self.said.setVisible(bool(sentence))
 
 

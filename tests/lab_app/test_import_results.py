@@ -35,8 +35,8 @@ def choose(dialog: Any, header: str, meaning: str) -> None:
 
 def take(desk: Desk, dialog: Any) -> str:
     """Import, and wait until the window shows it; returns the study's id."""
-    assert dialog.take.isEnabled(), dialog.said.text()
-    dialog.take.click()
+    assert dialog.act.isEnabled(), dialog.said.text()
+    dialog.act.click()
     desk.until(lambda: desk.context.selection.study)
     desk.settle()
     return desk.context.selection.study
@@ -47,7 +47,7 @@ def test_the_action_opens_an_empty_dialog_and_files_are_chosen_in_it(
 ) -> None:
     desk.do("import_results")
     dialog = desk.dialog(ImportDialog)
-    assert not dialog.take.isEnabled() and "drop them here" in dialog.summary.text()
+    assert not dialog.act.isEnabled() and "drop them here" in dialog.summary.text()
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_a, **_k: ([str(wide)], ""))
     dialog.choose.click()
     desk.settle()
@@ -110,10 +110,10 @@ def test_a_missing_column_is_mended_in_place(desk: Desk, tmp_path: Path) -> None
     file = tmp_path / "odd.csv"
     file.write_text("width,err\n" + "".join(f"{n},{3 - i / 10}\n" for i, n in enumerate(SIZES)))
     dialog = opened(desk, file)
-    assert "n_params" in dialog.said.text() and not dialog.take.isEnabled()
+    assert "n_params" in dialog.said.text() and not dialog.act.isEnabled()
     choose(dialog, "width", "n_params")
     choose(dialog, "err", "loss")
-    desk.until(lambda: dialog.take.isEnabled())
+    desk.until(lambda: dialog.act.isEnabled())
     assert not dialog.said.isVisible()
     take(desk, dialog)
     assert len(desk.runs()) == 6
@@ -134,7 +134,7 @@ def test_sizes_are_asked_for(desk: Desk, tmp_path: Path) -> None:
     dialog = opened(desk, tmp_path / "lm")
     assert list(dialog.sizes) == ["gpt2", "gpt2-xl"]
     dialog.sizes["gpt2"].setText("124M")
-    dialog.take.click()
+    dialog.act.click()
     assert "gpt2-xl" in dialog.said.text()
     dialog.sizes["gpt2-xl"].setText("1.5B")
     take(desk, dialog)
@@ -156,14 +156,14 @@ def test_curves_of_tensorboard_are_in_the_monitor(desk: Desk, tmp_path: Path) ->
 def test_a_bad_file_and_a_bad_name_are_said_in_place(desk: Desk, tmp_path: Path, wide: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04" + bytes(40))
     dialog = opened(desk, tmp_path / "x.zip")
-    assert "damaged zip" in dialog.said.text() and not dialog.take.isEnabled()
+    assert "damaged zip" in dialog.said.text() and not dialog.act.isEnabled()
     dialog.open_paths([wide])
     desk.settle()
     dialog.name.setText("Not A Name")
-    dialog.take.click()
+    dialog.act.click()
     desk.settle()
     assert "no name for a study" in dialog.said.text()
-    assert dialog.take.isEnabled()
+    assert dialog.act.isEnabled()
     assert desk.program.catalog.studies == []
     dialog.close()
 

@@ -5,8 +5,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections import namedtuple
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +216,78 @@ restoring.restore(lab.store, open_bundle(Path({str(tmp_path / "b.zip")!r})))
         assert restore(lab.store, open_bundle(tmp_path / "b.zip")).added
         steps, _ = lab.reader().curve_full(1, "train/loss")
         np.testing.assert_array_equal(steps, np.arange(1, 7))
+
+
+class Stops:
+    """Ends what it is told of at the n-th sign of life."""
+
+    def __init__(self, n: int) -> None:
+        self._left = n
+
+    def __call__(self, step: str, fraction: float) -> None:
+        self._left -= 1
+        if not self._left:
+            raise ZeroDivisionError
+
+
+def test_progress_goes_by_bytes_and_rows_and_may_stop_it_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.bundling import opening
+
+    monkeypatch.setattr(opening, "_BLOCK", 4_096)
+    home = finished("gpt", "cnn")
+    with Store.open(home, read_only=True) as store:
+        export_bundle(store.reader(), home, store.reader().run(1).study_id, tmp_path / "b.zip", "all")
+    told: list[tuple[str, float]] = []
+
+    def tell(step: str, fraction: float) -> None:
+        told.append((step, fraction))
+
+    bundle = open_bundle(tmp_path / "b.zip", tell)
+    with Lab.open(tmp_path / "whole") as lab:
+        restore(lab.store, bundle, tell)
+        wanted = len(lab.reader().runs())
+    assert list(dict.fromkeys(step for step, _ in told)) == ["checking", "files", "storing"]
+    for part in ("checking", "files", "storing"):
+        fractions = [fraction for step, fraction in told if step == part]
+        assert fractions == sorted(fractions) and (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert len([step for step, _ in told if step == "files"]) > 5, "weights are more than one block"
+    n_calls = len([step for step, _ in told if step != "checking"])
+    with Lab.open(tmp_path / "stopped") as lab:
+        before = everything(lab.home)
+        for last in (1, 4, n_calls - 1, n_calls):
+            with pytest.raises(ZeroDivisionError):
+                restore(lab.store, bundle, Stops(last))
+            assert everything(lab.home) == before
+        assert restore(lab.store, bundle).added and len(lab.reader().runs()) == wanted
+
+
+def test_who_is_interrupted_while_it_is_stored_waits_for_the_writer(
+    tmp_path: Path, made: tuple[Path, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, real = threading.Event(), Future.result
+
+    def interrupted(self: Any, timeout: float | None = None) -> Any:
+        if begun.wait(0.0):
+            return real(self, timeout)
+        assert begun.wait(20)
+        raise KeyboardInterrupt
+
+    def slow(step: str, fraction: float) -> None:
+        if step == "storing":
+            begun.set()
+            time.sleep(0.1)
+
+    bundle = open_bundle(made[2])
+    with Lab.open(tmp_path / "other") as lab:
+        before = everything(lab.home)
+        with monkeypatch.context() as patch:
+            patch.setattr(Future, "result", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                restore(lab.store, bundle, slow)
+        assert everything(lab.home) == before
+        assert restore(lab.store, bundle).added
 
 
 def test_what_was_cancelled_leaves_nothing(made: tuple[Path, str, Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.bundling.opening import open_bundle
+from engine.bundling.opening import Bundle, open_bundle
 from engine.bundling.writing import export_bundle
 from engine.events import RunState
 from engine.exporting import export_hf
@@ -143,12 +143,71 @@ def test_a_bundle_is_imported(desk: Desk, tmp_path: Path) -> None:
         desk.settle()
         dialog = desk.dialog(ImportDialog)
         assert "Study bundle" in dialog.summary.text() and "1 with weights" in dialog.summary.text()
-        assert dialog.tabs.isHidden() and dialog.merging.isHidden() and dialog.take.isEnabled()
-        dialog.take.click()
+        assert dialog.tabs.isHidden() and dialog.merging.isHidden() and dialog.act.isEnabled()
+        dialog.act.click()
         desk.until(lambda: desk.context.selection.study == study)
         desk.settle()
         assert ("already" in desk.window.status.currentMessage()) == again
     assert [run.state for run in desk.runs()] == [RunState.FINISHED]
+
+
+def test_importing_a_bundle_tells_how_far_it_is_and_is_stopped_without_a_trace(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = finished("gpt", "cnn")
+    with Store.open(other, read_only=True) as store:
+        study = store.reader().run(2).study_id
+        export_bundle(store.reader(), other, study, tmp_path / "b.zip", "all")
+    begun, go, real = threading.Event(), threading.Event(), Bundle.extract
+
+    def slow(self: Bundle, name: str, target: Path, told: Callable[[int], None]) -> None:
+        told(1)
+        begun.set()
+        assert go.wait(20)
+        real(self, name, target, told)
+
+    monkeypatch.setattr(Bundle, "extract", slow)
+    desk.window.import_files([tmp_path / "b.zip"])
+    desk.settle()
+    dialog = desk.dialog(ImportDialog)
+    before = sorted(path.name for path in desk.home.rglob("*") if "lab.db" not in path.name)
+    dialog.act.click()
+    assert begun.wait(20) and dialog.leave.text() == "Stop" and not dialog.act.isEnabled()
+    desk.until(lambda: dialog.progress.isVisible() and "files" in dialog.said.text())
+    dialog.reject()
+    assert dialog.isVisible() and "Stopping" in dialog.said.text()
+    go.set()
+    desk.until(lambda: dialog.under_way is None)
+    assert dialog.said.text() == "Stopped." and dialog.act.isEnabled() and dialog.progress.isHidden()
+    assert sorted(path.name for path in desk.home.rglob("*") if "lab.db" not in path.name) == before
+    assert study not in {row.id for row in desk.context.reader().studies()}
+    dialog.act.click()
+    desk.until(lambda: desk.context.selection.study == study)
+
+
+def test_a_bundle_that_is_being_checked_is_let_go(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go, seen = threading.Event(), threading.Event(), list[str]()
+
+    def slow(path: Path, told: Callable[[str, float], None]) -> None:
+        told("checking", 0.25)
+        begun.set()
+        assert go.wait(20)
+        try:
+            told("checking", 0.5)
+        except Exception as error:
+            seen.append(type(error).__name__)
+            raise
+
+    monkeypatch.setattr("engine.bundling.opening.open_bundle", slow)
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04")
+    desk.window.import_files([tmp_path / "b.zip"])
+    dialog = desk.dialog(ImportDialog)
+    assert begun.wait(20)
+    desk.until(lambda: dialog.progress.isVisible() and dialog.progress.value() == 25)
+    dialog.reject()
+    assert not dialog.isVisible()
+    go.set()
+    desk.until(lambda: seen == ["Cancelled"])
 
 
 def test_a_bad_bundle_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
@@ -156,7 +215,7 @@ def test_a_bad_bundle_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
     desk.window.import_files([tmp_path / "b.zip"])
     desk.settle()
     dialog = desk.dialog(ImportDialog)
-    assert "damaged zip" in dialog.said.text() and not dialog.take.isEnabled()
+    assert "damaged zip" in dialog.said.text() and not dialog.act.isEnabled()
     dialog.reject()
 
 
@@ -173,10 +232,10 @@ def test_an_adapter_is_merged(desk: Desk, tmp_path: Path) -> None:
     desk.settle()
     dialog = desk.dialog(ImportDialog)
     assert "PEFT adapter" in dialog.summary.text() and dialog.base.text() == str(tmp_path / "base")
-    dialog.take.click()
+    dialog.act.click()
     assert "where" in dialog.said.text()
     dialog.out.setText(str(tmp_path / "merged"))
-    dialog.take.click()
+    dialog.act.click()
     desk.until(lambda: "merged" in dialog.said.text())
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     dialog.reject()
@@ -193,7 +252,7 @@ def test_results_of_the_harness_go_to_their_run(desk: Desk, tmp_path: Path) -> N
     desk.settle()
     dialog = desk.dialog(ImportDialog)
     assert "are kept with it" in dialog.summary.text()
-    dialog.take.click()
+    dialog.act.click()
     desk.settle()
     rows = desk.context.reader().evaluations(study, final_only=True)
     assert {(row.capability, row.metric): row.value for row in rows}["piqa", "acc"] == 0.6
