@@ -49,6 +49,8 @@ class Shown:
     capabilities: list[str] = field(default_factory=list)
     variants: list[str] = field(default_factory=list)
     document: dict[str, Any] | None = None
+    metrics: dict[str, str] = field(default_factory=dict)
+    """Metric of each figure -> what kind it is, empty where it was not judged."""
     figures: list["Figure"] = field(default_factory=list)
     in_time: "list[Figure]" = field(default_factory=list)
     problem: str = ""
@@ -69,14 +71,27 @@ def read(reader: "Reader", study: str, capability: str, variant: str, convention
         return shown
     try:
         document = shown.document = judge_study(reader, study, capability, variant or None, convention)
-        metrics = [str(m["metric"]) for m in document["metrics"]]
-        shown.figures = [with_verdict(reader, study, document, m, convention, variant) for m in metrics[:MOST_METRICS]]
+        judged = {str(m["metric"]): str(m["kind"]) for m in document["metrics"][:MOST_METRICS]}
+        shown.metrics = judged or dict.fromkeys(_measured(reader, study, capability)[:MOST_METRICS], "")
+        for metric in shown.metrics:
+            if judged:
+                shown.figures.append(with_verdict(reader, study, document, metric, convention, variant))
+            else:  # too few sizes for a verdict are no reason to hide what was measured
+                options = {"capability": capability, "metric": metric, "convention": convention, "variant": variant}
+                shown.figures.append(build(reader, "capability-vs-params", study, **options))
     except KnownError as error:
         shown.problem = str(error)
         return shown
     keys = {key for run in runs for key in reader.metric_keys(run.id) if key.startswith(f"{capability}/")}
     shown.in_time = [build(reader, "loss-curves", study, key=key, x="step", smooth=0.0) for key in sorted(keys)]
     return shown
+
+
+def _measured(reader: "Reader", study: str, capability: str) -> list[str]:
+    """Metrics that have scores, in the order in which the capability declares them where it is one of ours."""
+    there = {row.metric for row in reader.evaluations(study, final_only=True) if row.capability == capability}
+    declared = capabilities[capability].metrics if capability in capabilities else ()
+    return [metric.name for metric in declared if metric.name in there] or sorted(there)
 
 
 class EmergencePage(Page):
@@ -107,7 +122,7 @@ class EmergencePage(Page):
     @property
     def options(self) -> dict[str, object]:
         """Options of the figure in view, as the exporter knows them."""
-        metric = self.shown.document["metrics"][0]["metric"] if self.shown.figures and self.shown.document else ""
+        metric = next(iter(self.shown.metrics), "")
         found = {"capability": self.capability, "metric": metric, "convention": self.convention}
         return found | ({"variant": self.variant} if len(self.shown.variants) > 1 else {})
 
@@ -236,8 +251,8 @@ class EmergencePage(Page):
         self.problem.setVisible(not shown.figures)
         unjudged = shown.problem or (str(shown.document["words"]) if shown.document else "")
         self.problem.setText(unjudged or tr("Choose a study on the left, or start one on the Home page."))
-        self.export.setEnabled(bool(shown.figures))
-        judged = shown.document["metrics"] if shown.document else []
+        self.export.setEnabled(bool(shown.document and shown.document["metrics"]))
+        kinds = list(shown.metrics.items())
         for number, (holder, title, view) in enumerate(zip(self.frames, self.titles, self.views, strict=True)):
             there = number < len(shown.figures)
             holder.setVisible(there)
@@ -246,9 +261,9 @@ class EmergencePage(Page):
                 figure = shown.figures[number]
                 # The title above says what is measured.
                 view.set_titles(figure.x.label, "", figure.x.kind, figure.y.kind)
-                name = metric_name(self.capability, judged[number]["metric"])
-                kind = KINDS.get(judged[number]["kind"])
-                title.setText(f"{name} · {tr(kind)}" if kind else name)
+                metric, kind = kinds[number]
+                name = metric_name(self.capability, metric)
+                title.setText(f"{name} · {tr(KINDS[kind])}" if kind in KINDS else name)
 
     def _show_time(self) -> None:
         figures = self.shown.in_time
