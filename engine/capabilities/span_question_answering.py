@@ -86,13 +86,13 @@ def in_context(scores: "Tensor", begins: "Tensor") -> "Tensor":
     return scores.float().masked_fill(before[..., None], float("-inf")).log_softmax(1)
 
 
-def best_spans(scores: "Tensor") -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
-    """First and last token (n,) of the likeliest span of at most ``LONGEST_ANSWER`` tokens."""
+def best_spans(scores: "Tensor", longest: int = LONGEST_ANSWER) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+    """First and last token (n,) of the likeliest span of at most ``longest`` tokens, from (n, t, 2) scores of both."""
     import torch
 
     t = scores.shape[1]
     together = scores[:, :, None, 0] + scores[:, None, :, 1]
-    allowed = torch.ones(t, t, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
+    allowed = torch.ones(t, t, dtype=torch.bool).triu().tril(longest - 1)
     best = together.masked_fill(~allowed, float("-inf")).flatten(1).argmax(1).numpy()
     return best // t, best % t
 

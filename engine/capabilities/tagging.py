@@ -121,7 +121,7 @@ def score(found: Tagged) -> list[Score]:
     share = np.bincount(found.targets, minlength=k) / len(found.targets)
     said = (found.predicted, np.full(len(found.targets), share.argmax()))
     weights = np.concatenate([np.ones((1, n)), resamples(n)])  # the sentences themselves, then as they were drawn again
-    tags = _by_kind("tag", found.names, *(_tag_counts(found, some) for some in said), weights)
+    tags = _by_kind("tag", found.names, weights, *(_tag_counts(found, some) for some in said))
     hits = {score.metric: score for score in tags}
     measured = [
         replace(hits["tag_f1"], metric="accuracy"),
@@ -130,7 +130,7 @@ def score(found: Tagged) -> list[Score]:
     ]
     if name_spans(found.names):
         kinds = kinds_of(found.names)
-        measured += _by_kind("entity", kinds, *(_span_counts(found, some, kinds) for some in said), weights)
+        measured += _by_kind("entity", kinds, weights, *(_span_counts(found, some, kinds) for some in said))
     else:
         measured += [single for single in tags if "[" in single.metric]
     known = np.take_along_axis(found.log_probabilities, found.targets[:, None], axis=1)
@@ -139,7 +139,7 @@ def score(found: Tagged) -> list[Score]:
     return [*measured, *_scores(["log_likelihood"], [n], sums[0] / np.maximum(sums[1], 1), np.array([-entropy]))]
 
 
-def _by_kind(what: str, kinds: Sequence[str], counts: Floats, guessed: Floats, weights: Floats) -> list[Score]:
+def _by_kind(what: str, kinds: Sequence[str], weights: Floats, counts: Floats, guessed: Floats) -> list[Score]:
     """Scores of (sentences, kinds, 3) counts and of those of a guess: overall, as a mean, and of each that occurs."""
     from engine.capabilities._classification import MOST_CLASSES
 
@@ -150,7 +150,7 @@ def _by_kind(what: str, kinds: Sequence[str], counts: Floats, guessed: Floats, w
     found = _scores(names, [n] * 4, values[:, :4], chance[:4])
     if len(kinds) > MOST_CLASSES:
         return found
-    single = [f"{what}_f1[{kinds[place]}]" for place in occurs]
+    single = [f"{what}_f1[{kinds[place]}]" for place in occurs.tolist()]
     return found + _scores(single, counts[:, occurs, 0].sum(axis=0).tolist(), values[:, 4:], chance[4:])
 
 

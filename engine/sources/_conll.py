@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from engine.i18n import tr
 from engine.sources import _readers
-from engine.sources._label_table import SPLIT_WORDS
 
 UNIVERSAL = ".conllu"
 ENDINGS = (".conll", UNIVERSAL, ".bio", ".iob", ".iob2")
@@ -26,11 +25,6 @@ class Sentence(NamedTuple):
     tags: list[str]
     document: str
     """Which document of the file it is of."""
-
-
-def part_of_name(path: Path) -> int:
-    """Index of ``PARTS`` that the end of a file's name says, as in ``train.conll`` or ``en-ud-dev.conllu``; else -1."""
-    return SPLIT_WORDS.get(re.split(r"[-_.]", path.stem.lower())[-1], -1)
 
 
 def sentences(

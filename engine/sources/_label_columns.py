@@ -1,6 +1,7 @@
 """Columns of a table before one has said which is which: their names, their first rows, and a guess."""
 
 import csv
+from collections import abc
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -65,7 +66,7 @@ def guess(found: Columns) -> Mapping:
     return Mapping(text, label, pair, split)
 
 
-def guess_named(found: Columns, wanted: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def guess_named(found: Columns, wanted: abc.Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Field -> the first of its likely names that there is, and the column of the split; empty where there is none."""
     return {"split": guess(found).split, **{field: _named(found.names, names) for field, names in wanted.items()}}
 

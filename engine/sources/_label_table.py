@@ -1,5 +1,6 @@
 """Labelled rows: read, checked, and split so that no near-duplicate crosses and every class is in every part."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -186,6 +187,12 @@ def part_of(word: object, where: str, on_bad: _readers.OnBad) -> int:
     if part < 0:
         on_bad(where, tr("{word!r} is no split: train, validation or test", word=str(word)))
     return part
+
+
+def part_of_name(path: Path, among: Sequence[object]) -> int:
+    """Index of ``PARTS`` that a file's name says, as ``en-ud-dev.conllu`` does, where it is one of several; else -1."""
+    words = re.split(r"[-_.]", path.stem.lower()) if len(among) > 1 else []
+    return next((SPLIT_WORDS[word] for word in reversed(words) if word in SPLIT_WORDS), -1)
 
 
 def file_rows(

@@ -21,8 +21,8 @@ LONGEST_NAME = 0.3
 MIN_ITEMS = 64
 """Items of each split below which nothing is asked."""
 SALT = 0x59A2
-_PAIR = re.compile(r"(?<![\w.])([A-Za-z_]\w{2,31})(?: ?= ?|: )([\w.'\"-]{1,24})(?=[\s,)\]}])")
-_NO_NAMES = frozenset({"else", "try", "finally", "except", "return", "lambda", "with", "and", "not"})
+PAIR = re.compile(r"(?<![\w.])([A-Za-z_]\w{2,31})(?: ?= ?|: )([\w.'\"-]{1,24})(?=[\s,)\]}])")
+NO_NAMES = frozenset({"else", "try", "finally", "except", "return", "lambda", "with", "and", "not"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def _pairs(ids: NDArray[np.int64], table: Sequence[str]) -> list[_Pair]:
     pieces = [table[i] for i in ids]
     stops = np.cumsum([len(piece) for piece in pieces])
     found = []
-    for match in _PAIR.finditer("".join(pieces)):
-        if match[1] in _NO_NAMES:
+    for match in PAIR.finditer("".join(pieces)):
+        if match[1] in NO_NAMES:
             continue
         first, name_last, start, last = np.searchsorted(
             stops, [match.start(1), match.end(1) - 1, match.start(2), match.end(2) - 1], side="right"

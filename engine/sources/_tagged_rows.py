@@ -27,6 +27,7 @@ from engine.sources._label_table import (
     files,
     listing,
     part_of,
+    part_of_name,
     split_table,
     together,
     without_copies,
@@ -134,12 +135,13 @@ def _of_code(line: _code_roles.Line) -> Row:
 def _rows(spec: "TaggedTableSpec", skipped: Skipped) -> Iterator[Row]:
     """Every row that can be used; bad ones raise ``InputError`` naming file and row, or are recorded."""
     on_bad = _readers.stop_or_skip(spec.skip_bad, skipped)
-    for name, path in files(spec, ENDINGS):
-        given = _of_conll if path.suffix.lower() in _conll.ENDINGS else _of_table
-        for where, words, tags, part, group in given(spec, name, path, on_bad, skipped):
+    found = files(spec, ENDINGS)
+    for name, path in found:
+        conll = path.suffix.lower() in _conll.ENDINGS
+        for where, words, tags, part, group in (_of_conll if conll else _of_table)(spec, name, path, on_bad, skipped):
             row = _checked(spec, where, words, tags, on_bad)
             if row is not None:
-                yield row._replace(part=part, group=group)
+                yield row._replace(part=part_of_name(path, found) if conll else part, group=group)
 
 
 Given = Iterator[tuple[str, Any, Any, int, str]]
@@ -150,9 +152,8 @@ def _of_conll(spec: "TaggedTableSpec", name: str, path: Path, on_bad: _readers.O
     try:
         encoding = _readers.encoding_of(path, spec.encoding)
         skipped.encodings[encoding] += 1
-        part = _conll.part_of_name(path)
         for found in _conll.sentences(path, name, (spec.words, spec.tags), on_bad, encoding):
-            yield found.where, found.words, found.tags, part, found.document if spec.group else ""
+            yield found.where, found.words, found.tags, -1, found.document if spec.group else ""
     except (OSError, UnicodeError) as error:
         on_bad(name, tr("cannot be read ({why})", why=getattr(error, "strerror", None) or str(error)))
 

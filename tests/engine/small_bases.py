@@ -161,3 +161,47 @@ def tagging_study(base: Path | str, data: Path | str, **model: Any) -> StudySpec
     table["data"] = {"source": "tagged-table", "path": str(data), "max_length": 24}
     table["capabilities"] = [{"name": "tagging"}]
     return parse_study(table)
+
+
+def asked(n: int, per_text: int = 2) -> list[dict[str, Any]]:
+    """Rows of a table of questions: a text names things of three groups, and the question is one of the groups."""
+    draw = random.Random(2)
+    found: list[dict[str, Any]] = []
+    while len(found) < n:
+        groups = draw.sample(list(WORDS), 3)
+        words = [draw.choice(WORDS[group]) for group in groups]
+        text = " and the ".join(words)
+        if any(row["context"] == text for row in found):
+            continue
+        for group, word in list(zip(groups, words, strict=True))[:per_text]:
+            found.append({"context": text, "question": f"the {WORDS[group][0]}", "answer": word})
+    return found[:n]
+
+
+def questions(file: Path, given: list[dict[str, Any]] | None = None) -> Path:
+    """A .jsonl of 120 questions with the columns context, question and answer."""
+    rows = asked(120) if given is None else given
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def question_study(base: Path | str, data: Path | str, **model: Any) -> StudySpec:
+    """A span finder of four epochs."""
+    table: dict[str, Any] = to_builtins(study(base, Path(), **{"task": "span-questions", **model}))
+    table["data"] = {"source": "question-table", "path": str(data), "max_length": 32}
+    table["capabilities"] = [{"name": "question-answering"}]
+    return parse_study(table)
+
+
+def encoder_folder(folder: Path, architecture: str) -> Path:
+    """A base of another architecture beside the same tokenizer."""
+    from transformers import CONFIG_MAPPING, AutoModel
+
+    bert_folder(folder)
+    settings: dict[str, Any] = {"vocab_size": 31, "max_position_embeddings": 40, "pad_token_id": 0}
+    if architecture == "distilbert":
+        settings |= {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    else:
+        settings |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    AutoModel.from_config(CONFIG_MAPPING[architecture](**settings)).save_pretrained(folder)
+    return folder

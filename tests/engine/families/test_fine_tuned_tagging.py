@@ -17,7 +17,7 @@ from engine.families import families
 from engine.sources import sources
 from engine.study import RunSpec, convert
 from engine.training.evaluate import to_tensors, under_test
-from tests.engine.small_bases import bert_folder, causal_folder, tagged, tagging_study
+from tests.engine.small_bases import bert_folder, causal_folder, encoder_folder, tagged, tagging_study
 
 FAMILY = families["fine-tuned"]
 METHODS = ("full", "frozen", "lora", "scratch")
@@ -32,26 +32,12 @@ def the_run(base: Path, data: Path, **model: Any) -> RunSpec:
     return expand(tagging_study(base, data, **model))[0]
 
 
-def other_folder(folder: Path, architecture: str) -> Path:
-    """A base of another architecture beside the same tokenizer."""
-    from transformers import CONFIG_MAPPING, AutoModel
-
-    bert_folder(folder)
-    settings: dict[str, Any] = {"vocab_size": 31, "max_position_embeddings": 40, "pad_token_id": 0}
-    if architecture == "distilbert":
-        settings |= {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-    else:
-        settings |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    AutoModel.from_config(CONFIG_MAPPING[architecture](**settings)).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
 def test_every_method_trains_and_exports(data: Path, tmp_path: Path, architecture: str, method: str) -> None:
     from transformers import AutoModelForTokenClassification
 
-    spec = the_run(other_folder(tmp_path / "base", architecture), data, method=method)
+    spec = the_run(encoder_folder(tmp_path / "base", architecture), data, method=method)
     model = FAMILY.build(spec.shape, 0)
     assert spec.n_params == sum(p.numel() for p in model.parameters())
     given = FAMILY.example(spec.shape, 2, 6)
