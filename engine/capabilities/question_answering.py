@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from engine.sources.base import Prepared
 
 ITEMS_PER_BATCH = 16
+LEAST = -1e3
+"""Log-likelihood, nats, under which a question whose text cannot be read is kept."""
 
 
 class QuestionAnsweringSpec(TableSpec, frozen=True, kw_only=True):
@@ -82,7 +84,7 @@ class QuestionAnswering(Capability):
         questions = data.texts()
         replies = ask(model, data, questions, spec.longest_answer)
         read = mark("log-likelihood per question")
-        keep(model, read, likelihoods(replies), lambda places: _answers(questions, replies, places))
+        keep(model, read, np.maximum(likelihoods(replies), LEAST), lambda places: _answers(questions, replies, places))
         return score(questions, replies)
 
 

@@ -22,9 +22,7 @@ class SpanQuestions(Task):
     name = "span-questions"
     title = mark("Questions answered by a span of a text")
     about = mark("Mark in a text the words that answer a question, or say that there are none.")
-    needs = mark(
-        "One column holds the texts, one the questions, one the answers as they stand there; or SQuAD's files."
-    )
+    needs = mark("One column holds texts, one the questions, one the answers as they stand there; or SQuAD's files.")
     source = "question-table"
     builtin: ClassVar["Mapping[str, Scalar]"] = {"source": "question-table"}
     headline = ("question-answering", "f1")
