@@ -19,7 +19,7 @@ OTHER_SPLITS = ("ood_", "train_", "expected_")
 """Metrics of these prefixes are of other items, or of no measurement: they are shown, not judged."""
 
 
-def _judged(metric: str) -> bool:
+def judged(metric: str) -> bool:
     """Whether a metric is of all the items: those of single classes (``f1[name]``) are shown, not judged."""
     return not metric.startswith(OTHER_SPLITS) and not metric.endswith("]")
 
@@ -48,7 +48,7 @@ def judge_study(
     rows = [
         row
         for row in reader.evaluations(study_id, final_only=True)
-        if row.run_id in runs and row.capability == capability and _judged(row.metric)
+        if row.run_id in runs and row.capability == capability and judged(row.metric)
     ]
     if not rows:
         raise InputError(tr("Nothing of {capability} has been measured yet.", capability=capability))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ITEMS_PER_BATCH = 64
 MOST_IMAGES = 4_096
 """Test images at most, where a program makes as many as one likes: an accuracy to within 0.8 %."""
-PICTURES = 50
-"""Images kept of the best, and of the worst: as many as are shown."""
+BEST, WORST, THUMBNAIL = 50, 200, 96
+"""Images kept of the best and of the worst, and pixels of their longer side at most: a few megabytes for a run."""
 PREDICTIONS = "predictions.json"
 """Every test item's class, probabilities, text or picture; ``engine.analysis.predictions`` reads it."""
 
@@ -177,8 +177,9 @@ def _pictures(images: "Floats", found: "Classified") -> dict[str, bytes]:
     of_truth = found.log_probabilities[np.arange(len(found)), found.targets]
     order = np.argsort(-of_truth, kind="stable")
     made = {}
-    for place in {*order[:PICTURES].tolist(), *order[-PICTURES:].tolist()}:
-        stream = io.BytesIO()
-        Image.fromarray(to_pixels(images[place : place + 1])[0]).save(stream, format="png")
+    for place in {*order[:BEST].tolist(), *order[-WORST:].tolist()}:
+        stream, picture = io.BytesIO(), Image.fromarray(to_pixels(images[place : place + 1])[0])
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        picture.save(stream, format="png")
         made[str(place)] = stream.getvalue()
     return made

@@ -57,7 +57,7 @@ class AnswersView(QWidget):
             ""
             if found is None
             else tr(
-                "{n} of {of:,} test items by {score}. What is given is what the model writes when asked.",
+                "{n} of {of:,} test items by {score}. Given is the model's own answer.",
                 n=len(rows),
                 of=found.n,
                 score=tr(found.score),

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from engine.errors import KnownError
 from engine.i18n import mark, tr
 from engine.sources import sources
+from engine.sources._saved_datasets import is_saved
 from engine.study import convert
 from lab_app.context import Context
 from lab_app.jobs import Preparing
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from engine.sources._label_columns import Columns
 
 ENCODINGS = ("utf-8", "gb18030", "big5", "shift_jis", "cp1252")
+TYPED = (".jsonl", ".parquet")
+"""Endings of tables that name their columns and have one encoding."""
 ROWS, CHECKS, BATCH = range(3)
 POLL_MS, SHOWN, PICTURES = 120, 100, 48
 IMAGE_COUNTS = mark("{name} · {n:,} images, {k} classes")
@@ -183,6 +186,11 @@ class DataStep(QWidget):
             options["encoding"] = self.encoding.currentText()
         return options
 
+    def _is_plain_text(self) -> bool:
+        """Whether files of it may have another encoding, or no names; others say both themselves."""
+        path = Path(self.path or "")
+        return not is_saved(path) and path.suffix.lower() not in TYPED
+
     def _typed(self) -> None:
         if self.file.text().strip() and self.file.text().strip() != self.path:
             self.take(self.file.text().strip())
@@ -289,7 +297,7 @@ class DataStep(QWidget):
         self.mapping.setVisible(bool(self.path) and tabular)
         self.reading.setVisible(bool(self.path))
         for part in (self.header, self.encoding, self.labels["encoding"]):
-            part.setVisible(tabular)
+            part.setVisible(tabular and self._is_plain_text())
         self.progress.setVisible(self._preparing is not None)
         self.said.setText(self.problem)
         self.said.setVisible(bool(self.problem))

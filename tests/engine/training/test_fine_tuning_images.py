@@ -46,7 +46,7 @@ def test_a_ladder_pretrained_by_masked_patches_learns_digits(tmp_path: Path) -> 
         assert measured["accuracy"].value > 0.2 and measured["accuracy"].n == 359
         assert {f"f1[{digit}]" for digit in range(10)} <= measured.keys()
         kept = read_predictions(reader.file(found[1].id, "predictions"))
-        assert len(kept.labels) == 359 and len(kept.images) == 100
+        assert len(kept.labels) == 359 and len(kept.images) == 250
         best, worst = examples(kept, 50)
         assert all(one.image for one in (*best, *worst))
         assert Image.open(io.BytesIO(worst[0].image)).size == (8, 8)
