@@ -56,7 +56,7 @@ def choices(reader: "Reader", task: "Task") -> list[Choice]:
     for study in reader.studies():
         by_size: dict[int, RunRow] = {}
         for run in reader.ladder(study.id):
-            if run.state == "finished" and run.family in families and task.begins_with(families[run.family], run.shape):
+            if run.state == "finished" and _may_begin(task, run):
                 by_size.setdefault(run.size, run)
         runs = [by_size[size] for size in sorted(by_size)]
         if len(runs) > 1:
@@ -65,6 +65,12 @@ def choices(reader: "Reader", task: "Task") -> list[Choice]:
         for run in reversed(runs):
             found.append(Choice(f"{RUN}{run.id}", "run", f"{study.shown_title}: {run.label}", (run.n_params,)))
     return found
+
+
+def _may_begin(task: "Task", run: "RunRow") -> bool:
+    """Whether transformers has a class for a run's model, which the task can begin with."""
+    family = families[run.family] if run.family in families else None
+    return family is not None and not family.goes_with_code(run.shape) and task.begins_with(family, run.shape)
 
 
 def packages() -> list[str]:

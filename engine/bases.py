@@ -15,6 +15,7 @@ import msgspec
 
 from engine.errors import InputError, ResourceError, StudyError
 from engine.expand import model_family
+from engine.families import families
 from engine.finished import finished_run
 from engine.i18n import tr
 from engine.model_folders import CONFIG
@@ -109,6 +110,12 @@ def _exported(reader: "Reader", home: Path, run_id: int, folder: Path) -> Path:
     """The run's model as a folder, written now unless it is there."""
     from engine.exporting import export_hf
 
+    spec = finished_run(reader, home, run_id).spec
+    if families[spec.family].goes_with_code(spec.shape):
+        raise StudyError(
+            tr("model.base: transformers has no class for run {run}, {label}.", run=run_id, label=spec.label),
+            tr("Fine-tuning builds on its classes: choose a run of another family or shape."),
+        )
     if (folder / CONFIG).is_file():
         return folder
     partial = folder.with_name(f"{folder.name}.partial")

@@ -74,8 +74,8 @@ class ImageClassification(Task):
         return replace(super().tried(), sample_shape=(3, 32, 32), fixed_context=1)
 
     def begins_with(self, family: Family, shape: Shape) -> bool:
-        """What reads images and is a model of transformers: classifiers, and what fills in hidden patches."""
-        return "images" in family.reads(shape) and type(family).export_hf is not Family.export_hf
+        """What reads images: classifiers, and what fills in hidden patches."""
+        return "images" in family.reads(shape)
 
     def dimensions(self, data: DataShape) -> dict[str, Scalar]:
         if data.n_classes < 2 or len(data.sample_shape) != 3:

@@ -13,12 +13,6 @@ BATCH_NORM_EPS = 1e-5
 """Of torch's batch normalisation, which stands after every convolution of a ResNet."""
 
 
-def is_resnet(shape: Mapping[str, Any]) -> bool:
-    """Whether a ResNet of transformers computes the same."""
-    needed = {"residual": True, "stem": "quarter", "downsample": "stride", "activation": "relu"}
-    return all(shape[key] == value for key, value in needed.items())
-
-
 def resnet_config(shape: Mapping[str, Any]) -> dict[str, Any]:
     """``config.json`` of the shape."""
     channels, stages = int(shape["channels"]), int(shape["stages"])

@@ -268,6 +268,10 @@ class Family(ABC):
         """Role in transformers (``mask_token``) -> text and id of each token that the data's tokenizer lacks."""
         return {}
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        """Whether transformers has no class for it, so that an exported folder carries the code that runs it."""
+        return False
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: "Any") -> None:
         """Write a folder that plain transformers loads with equal outputs."""
         raise NotImplementedError(self.name)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SMALLEST_MAP = 4
 """Pixels per side of the last stage's maps at least, where the number of stages follows the image: below, a kernel of 3
 reads more padding than image."""
+RESNET: Mapping[str, Scalar] = {"residual": True, "stem": "quarter", "downsample": "stride", "activation": "relu"}
+"""The stacks that a ResNet of transformers computes too."""
 LARGEST_CHANNELS = 2_048
 
 
@@ -203,6 +205,10 @@ class Cnn(Family):
         """Class scores of any number of images."""
         return (Graph(model),)
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        """All but what a ResNet of transformers computes as well."""
+        return any(shape[name] != value for name, value in RESNET.items())
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder ``AutoModelForImageClassification`` loads with equal logits.
 
@@ -212,10 +218,10 @@ class Cnn(Family):
         from engine.families._hub import write_own
         from engine.families._image_export import label_names, write_classifier
         from engine.families._image_inputs import write_scaled
-        from engine.families._resnet import is_resnet, resnet_config, resnet_weights
+        from engine.families._resnet import resnet_config, resnet_weights
 
         assert isinstance(model, Network)
-        if is_resnet(shape):
+        if not self.goes_with_code(shape):
             write_classifier(folder, resnet_config(shape), resnet_weights(model), shape)
             return
         classes = {"AutoModelForImageClassification": "ConvolutionsForImageClassification"}

@@ -186,6 +186,9 @@ class Gan(Family):
         assert isinstance(model, Players)
         return model.discriminator.features(inputs)
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        return True
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder with the networks' code, since transformers has no such model; its images are the lab's."""
         from engine.families._gan import Players

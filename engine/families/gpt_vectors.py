@@ -87,6 +87,9 @@ class GptVectors(Gpt):
         """None: its numbers are in the figures."""
         return ()
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        return True
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder with the network's code, since transformers has no such model, of equal outputs."""
         import dataclasses

@@ -140,6 +140,9 @@ class Mlp(Family):
             return {"inputs": inputs, "targets": torch.randint(0, n_outputs, (batch_size,))}
         return {"inputs": inputs, "targets": torch.randn(batch_size, n_outputs)}
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        return True
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder with the network's code, since transformers has no such model, of equal outputs."""
         from engine.families._hub import write_own

@@ -157,6 +157,9 @@ class Rnn(Family):
         assert isinstance(model, Recurrent)
         return model.states(inputs).float()
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        return True
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder with the network's code, since transformers has no plain LSTM or GRU, of equal logits."""
         from engine.families._hub import write_own

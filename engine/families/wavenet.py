@@ -169,6 +169,9 @@ class Wavenet(Family):
         assert isinstance(model, Wave)
         return model.skipped(inputs, None).float().view(model.channels, -1, len(inputs)).mean(dim=1).t()
 
+    def goes_with_code(self, shape: Shape) -> bool:
+        return True
+
     def export_hf(self, model: "nn.Module", shape: Shape, folder: Path, tokenizer: Any) -> None:
         """A folder with the network's code, since transformers has no such model, of equal logits."""
         from engine.families._hub import write_own
