@@ -175,7 +175,7 @@ def _answers(questions: "Sequence[HeldOut]", replies: Sequence[Reply], places: S
             origin=questions[place].where,
             prompt=f"{questions[place].question}\n\n{questions[place].context}",
             wanted=" / ".join(dict.fromkeys(questions[place].answers)) or tr("(no answer)"),
-            given=given[place] or tr("(no answer)"),
+            given=given[place].strip() or tr("(no answer)"),
         )
         for place in places
     ]

@@ -93,14 +93,15 @@ def _of_file(file: File) -> Iterator[Line]:
 def _logical(text: str, spans: dict[Place, tuple[str, Place]], name: str) -> Iterator[Line]:
     words: list[str] = []
     tags: list[str] = []
-    until, kind, before = (0, 0), "", ""
+    until, kind, before, plain = (0, 0), "", "", True
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.NEWLINE:
-            if FEWEST <= len(words) <= MOST and set(tags) != {"O"} and token.line.isascii():
+            if FEWEST <= len(words) <= MOST and set(tags) != {"O"} and plain:
                 yield Line(f"{name}, {token.start[0]}", tuple(words), tuple(tags), name)
-            words, tags, before = [], [], ""
+            words, tags, before, plain = [], [], "", True
         if token.type in _LEFT_OUT:
             continue
+        plain = plain and token.line.isascii()
         begins = token.start in spans
         if begins:
             kind, until = spans[token.start]

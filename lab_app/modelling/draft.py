@@ -39,7 +39,7 @@ EXAMPLES = {
     "labelled-table": mark("documentation strings"),
     "instruction-table": mark("documentation strings"),
     "tagged-table": mark("lines of Python code"),
-    "question-table": mark("questions about documentation strings"),
+    "question-table": mark("questions about Python code"),
 }
 """What sources of tables give where no file is named."""
 LONGEST = "max_length"
