@@ -189,7 +189,7 @@ def _time_shape(spec: RunSpec) -> tuple[float, float]:
     from engine.training.optim import Optimizer
 
     family, training = families[spec.family], spec.training
-    placement = place(spec, family.width(spec.shape))
+    placement = place(spec, family.width(spec.shape), family.lengths_vary(spec.shape))
     size = (training.micro_batch_size, training.context)
     try:
         with numerics(placement):

@@ -117,7 +117,8 @@ class _Subject:
                 tr("the data of run {run} have changed since it was trained.", run=self._run.run_id),
                 tr("Scores on other data could not be compared; restore the data, or train anew."),
             )
-        placement = place(spec, families[spec.family].width(spec.shape))
+        family = families[spec.family]
+        placement = place(spec, family.width(spec.shape), family.lengths_vary(spec.shape))
         model = self._run.load().to(placement.device)
         configure = getattr(model, "configure", None)
         if configure is not None and self._facts.get("device_type") == placement.device.type:

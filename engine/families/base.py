@@ -220,6 +220,10 @@ class Family(ABC):
         """What the loss is measured in, for the axes that show it."""
         return mark("nats per token")
 
+    def lengths_vary(self, shape: Shape) -> bool:
+        """Whether batches are padded to their own longest sample, and so of several lengths."""
+        return False
+
     def compared(self, shape: Shape) -> int:
         """Samples whose loss is one loss, as in a contrastive one: validation scores whole sets of so many."""
         return 1

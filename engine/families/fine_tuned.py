@@ -201,6 +201,10 @@ class FineTuned(Family):
         """That of the task: its targets, each with the weight of its class where classes have weights."""
         return task_of(str(shape["task"])).counted(shape, batch)
 
+    def lengths_vary(self, shape: Shape) -> bool:
+        """Of texts."""
+        return task_of(str(shape["task"])).reads_text
+
     def loss_unit(self, shape: Shape) -> str:
         return task_of(str(shape["task"])).unit
 

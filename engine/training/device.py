@@ -33,13 +33,17 @@ class Placement:
     attention: str = ""
 
 
-def place(spec: RunSpec, width: int) -> Placement:
-    """Decide every ``auto`` of the execution for a model of that width on this machine."""
+def place(spec: RunSpec, width: int, lengths_vary: bool = False) -> Placement:
+    """Decide every ``auto`` of the execution for a model of that width on this machine.
+
+    Where batches are of several lengths nothing is compiled: it would be anew for each of them.
+    """
     device = resolve_device(spec.execution.device)
     wanted = spec.execution.compile
     precision = resolve_precision(spec.execution.precision, device, width)
     # In float32 on CPU the matmuls are nearly all of the time, and compilation leaves them as they are.
     pays = spec.compute_flops >= COMPILE_MIN_FLOPS[device.type] and (device.type, precision) != ("cpu", "float32")
+    pays = pays and not lengths_vary
     return Placement(
         device=device,
         precision=precision,

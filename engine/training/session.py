@@ -95,7 +95,7 @@ class Session:
 
     def _place(self) -> Placement:
         """Decide device and precision, or keep what the run began with: changing it would change the result."""
-        placement = place(self.spec, self.family.width(self.spec.shape))
+        placement = place(self.spec, self.family.width(self.spec.shape), self.family.lengths_vary(self.spec.shape))
         if self._resumed is None:
             return placement
         kept = self._resumed.header.placement

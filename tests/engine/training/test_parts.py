@@ -66,6 +66,8 @@ def test_long_runs_are_compiled_where_it_pays() -> None:
     assert not compiled(1e14, precision="float32")
     assert not compiled(1e14, precision="bfloat16", compile="off")
     assert compiled(1e6, precision="float32", compile="on")
+    long = msgspec.structs.replace(toy.spec(precision="bfloat16"), compute_flops=1e14)
+    assert not place(long, width=256, lengths_vary=True).compile  # it would be anew for every length
 
 
 def header() -> ck.Header:
