@@ -74,6 +74,7 @@ def _owner(reader: "Reader", results: Path, given: str) -> int | None:
         row = reader.run_of_hash(str(identity.get("run_hash")), str(identity.get("study")))
         if row is None or sha256(folder / WEIGHTS) != identity.get("file_sha256"):
             continue
-        if any(a.kind == "weights" and a.sha256 == identity.get("weights_sha256") for a in reader.artifacts(row.id)):
+        kept = {a.sha256 for a in reader.artifacts(row.id) if a.kind in ("weights", "compressed")}
+        if identity.get("weights_sha256") in kept:
             return row.id
     return None
