@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QWidget
 
+from engine.compressing import KIND as COMPRESS
 from engine.events import RunState
 from engine.i18n import mark, tr
-from engine.study import DERIVED
 from lab_app.context import Context
 from lab_app.dialogs.working import WorkingDialog
 from lab_app.jobs import Preparing
@@ -62,9 +62,15 @@ KINDS = (
         mark("Held-out documents of a language model's study, with the command to type."),
     ),
 )
+FORM, DENSE = "form", "dense"
+"""What is asked of a compressed run."""
 CHOICES = {
     "weights": (mark("Weights"), {"none": mark("none"), "best": mark("of the best run"), "all": mark("of every run")}),
     "of": (mark("Content"), {"results": mark("results"), "curves": mark("curves"), "runs": mark("runs")}),
+    FORM: (
+        mark("Form"),
+        {"small": mark("as small as possible"), DENSE: mark("float32, as before compression")},
+    ),
 }
 Write = Callable[[Preparing], str]
 """Writes, and returns the sentence that says what was written."""
@@ -80,9 +86,10 @@ class ExportStudyDialog(WorkingDialog):
         self.kind, self.run, self.choice = QComboBox(), QComboBox(), QComboBox()
         for kind in KINDS:
             self.kind.addItem(tr(kind.title), kind.name)
-        for row_ in runs:
-            if row_.state == RunState.FINISHED and row_.kind not in DERIVED:
-                self.run.addItem(f"{row_.id}: {row_.label}", row_.id)
+        finished = [row_ for row_ in runs if row_.state == RunState.FINISHED]
+        self._compressed = {row_.id for row_ in finished if row_.kind == COMPRESS}
+        for row_ in finished:
+            self.run.addItem(f"{row_.id}: {row_.label}", row_.id)
         self.run.setCurrentIndex(max(0, self.run.findData(run_id)))
         self.path = QLineEdit()
         self.words = text_label("muted", wrap=True)
@@ -124,17 +131,18 @@ class ExportStudyDialog(WorkingDialog):
         self.words.setText(tr(kind.words))
         for widget in (self.run_label, self.run):
             widget.setVisible(kind.of_run)
-        if self.choice.property("of") != kind.choice:
+        choice = FORM if kind.of_run and self.run.currentData() in self._compressed else kind.choice
+        if self.choice.property("of") != choice:
             self.choice.clear()
-            self.choice.setProperty("of", kind.choice)
-            if kind.choice:
-                title, values = CHOICES[kind.choice]
+            self.choice.setProperty("of", choice)
+            if choice:
+                title, values = CHOICES[choice]
                 self.choice_label.setText(tr(title))
                 self.choice.setAccessibleName(tr(title))
                 for value, words in values.items():
                     self.choice.addItem(tr(words), value)
         for widget in (self.choice_label, self.choice):
-            widget.setVisible(bool(kind.choice))
+            widget.setVisible(bool(choice))
         self.path_label.setText(tr("File") if kind.ending else tr("Folder"))
         self.path.setText(str(Path(self._folder()) / self._default_name(kind)))
         self.act.setEnabled(self.ready())
@@ -183,11 +191,11 @@ def _writer(context: Context, kind: str, study: str, run: int, path: Path, choic
         elif kind == "hf":
             from engine.exporting import export_hf
 
-            export_hf(reader, home, run, path)
+            export_hf(reader, home, run, path, dense=choice == DENSE)
         elif kind == "onnx":
             from engine.exporting.onnx import export_onnx
 
-            files = export_onnx(reader, home, run, path)
+            files = export_onnx(reader, home, run, path, dense=choice == DENSE)
             worst = max(file.difference for file in files)
             names = ", ".join(file.path.name for file in files)
             return tr("Written: {files}; at most {difference:.1e} from torch.", files=names, difference=worst)

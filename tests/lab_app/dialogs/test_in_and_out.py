@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from engine.bundling.opening import Bundle, open_bundle
 from engine.bundling.writing import export_bundle
@@ -67,6 +68,33 @@ def test_everything_leaves_from_one_dialog(desk: Desk, tmp_path: Path) -> None:
         dialog.reject()
     assert open_bundle(tmp_path / "out" / "bundle.zip").artifacts
     assert (tmp_path / "out" / "hf" / "README.md").is_file()
+
+
+def test_of_a_compressed_run_it_is_asked_in_what_form(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(desk, "bert")
+    (whole,) = desk.runs()
+    asked: list[tuple[int, bool]] = []
+
+    def write(reader: Any, home: Any, run: int, path: Path, *, dense: bool = False) -> None:
+        asked.append((run, dense))
+
+    monkeypatch.setattr("engine.exporting.export_hf", write)
+    smaller = replace(whole, id=99, kind="compress")
+    dialog = ExportStudyDialog(desk.context, [whole, smaller], 99, desk.window)
+    dialog.open()
+    dialog.kind.setCurrentIndex(dialog.kind.findData("hf"))
+    dialog.path.setText(str(tmp_path / "hf"))
+    for form in ("small", "dense"):
+        assert not dialog.choice.isHidden()
+        dialog.choice.setCurrentIndex(dialog.choice.findData(form))
+        press(desk, dialog)
+    dialog.run.setCurrentIndex(dialog.run.findData(whole.id))
+    assert dialog.choice.isHidden()
+    press(desk, dialog)
+    assert asked == [(99, False), (99, True), (whole.id, False)]
+    dialog.reject()
 
 
 def test_what_cannot_be_exported_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
