@@ -222,7 +222,8 @@ def main(arguments: "list[str]") -> int:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         return subprocess.run([python, __file__, *arguments], check=False).returncode
-    command = [python, "-m", "pytest", "-n", "2", *arguments[1:]]
+    # A file stays with one worker, which then makes what its tests share only once.
+    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments[1:]]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
