@@ -191,7 +191,7 @@ def _masked(asked: Asked) -> tuple[str, Work]:
         before, after = _around(tokenizer)
         context = loaded.context - len(before) - len(after)
         ids = [i for text in texts for i in tokenizer.encode(text, add_special_tokens=False)]
-        if len(ids) < context:
+        if len(ids) < context:  # short texts are read in two windows, whatever the model could hold
             context = max(8, len(ids) // 2)
         if len(ids) < context:
             raise InputError(tr("{path} holds too little text: {n} tokens.", path=asked.given, n=len(ids)))

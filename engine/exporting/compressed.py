@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 AWAY = 0.01
 """How far a quotient may be from an integer, which it is but for the rounding of float32."""
-
 KINDS = (mark("heads"), mark("hidden units"), mark("channels"))
 """What ``Units.kind`` may be, for the catalogue."""
 UNTIED = frozenset({"llama", "modernbert"})
@@ -122,7 +121,6 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
         family.export_hf(load_scales(run.blank(), run.path), shape, scaled, None)
         with quiet_transformers():
             model, scales = load_folder(plain).model, load_folder(scaled).model
-    n_params = sum(p.numel() for p in model.parameters())
     untied = _untie(model) and _untie(scales)
     integers = _integers(model, scales, method)
     if not integers:
@@ -139,7 +137,7 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
         words += " The output layer, which was the table of tokens itself, is a second copy of it."
     if BITS[method] == 4:
         words += " Each integer of 4 bits takes a byte here, as torchao keeps them where there is no GPU."
-    return Contents(n_params, words)
+    return Contents(run.spec.n_params, words)
 
 
 def _integers(model: Any, scales: Any, method: str) -> "dict[str, Quantized]":

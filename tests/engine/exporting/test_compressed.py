@@ -27,6 +27,8 @@ from tests.engine.exporting.test_every_family import THEIRS, ours
 
 NAMES = ("gpt", "bert", "seq2seq", "cnn", "vit", "clip")
 SMALLER = ("gpt", "vit", "vit-masked")
+WITH_CODE = {"mlp": "d_hidden", "gpt-vectors": "d_ff"}
+"""Folders that carry their code, and what of their shape is halved."""
 INTEGERS = ("int8-weights", "int8-dynamic", "int4-weights")
 
 
@@ -37,7 +39,7 @@ def quiet() -> None:
 
 def spec_of(name: str) -> RunSpec:
     asked = study(name, write_text(shared() / "text"))
-    if name in ("gpt", "vit", "vit-masked", "bert"):
+    if name in ("gpt", "vit", "vit-masked", "bert", "gpt-vectors"):
         asked = msgspec.structs.replace(asked, model={**asked.model, "n_heads": 2})
     return expand(asked)[0]
 
@@ -101,6 +103,11 @@ def test_pruned_models_give_equal_outputs_and_are_smaller_where_transformers_can
         sizes = [(tmp_path / f"{name}-{kind}" / "model.safetensors").stat().st_size for kind in ("cut", "sparse")
                  if (tmp_path / f"{name}-{kind}").is_dir()]  # fmt: skip
         assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes)
+    for name, dimension in WITH_CODE.items():
+        run = made(name, "prune-structured", tmp_path / "own" / name)
+        wanted[f"{name}-own"] = expect(run, tmp_path / f"{name}-own")
+        halved = config(tmp_path / f"{name}-own")["shape"][dimension]
+        assert halved == round(int(run.spec.shape[dimension]) / 2)
     for name in ("bert", "cnn", "clip"):
         run = made(name, "prune-structured", tmp_path / "zeros" / name)
         wanted[f"{name}-dense"] = expect(run, tmp_path / f"{name}-dense", dense=True)
