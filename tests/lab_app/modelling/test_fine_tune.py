@@ -5,12 +5,9 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
 
 from engine.figures.builders import build
 from engine.figures.export import export
@@ -18,37 +15,8 @@ from lab_app.modelling.draft import BASE, DATA, RECIPE
 from lab_app.modelling.fine_tune import FineTuneTab
 from lab_app.modelling.results import CONFUSION, ResultsTab
 from lab_app.modelling.steps import DONE, WRONG
-from lab_app.widgets.form import Field
 from tests.lab_app.desk import Desk
-
-WORDS = {"fruit": ("apple", "pear", "plum", "grape"), "tool": ("saw", "file", "drill", "plane")}
-FILLERS = ("the", "a", "was", "is", "very", "old", "new", "on", "table", "there", "here", "and")
-
-
-@pytest.fixture
-def trainer() -> None:
-    """The engine's own trainer."""
-    return None
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of one layer with random weights and a tokenizer of words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sum(WORDS.values(), ()), *FILLERS]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=32, **sizes)).save_pretrained(folder)
-    return folder
+from tests.lab_app.modelling.acts import FILLERS, WORDS, drop, field, said
 
 
 def rows(n: int = 160) -> list[tuple[str, str]]:
@@ -67,26 +35,6 @@ def table(tmp_path: Path) -> Path:
     path = tmp_path / "things.csv"
     path.write_text("number,what it says,kind\n" + "".join(f"{i},{t},{k}\n" for i, (t, k) in enumerate(rows())))
     return path
-
-
-@pytest.fixture
-def tab(desk: Desk) -> FineTuneTab:
-    desk.context.warmth.mark_warm()
-    found: FineTuneTab = desk.page("models").show_tab("fine-tune")
-    desk.settle()
-    return found
-
-
-def drop(widget: Any, path: Path) -> None:
-    """As a file manager does."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
-    widget.dropEvent(QDropEvent(QPointF(5, 5), copy, data, left, Qt.KeyboardModifier.NoModifier))
-
-
-def field(tab: FineTuneTab, name: str) -> Field:
-    return next(f for f in tab.recipe.form.fields if f.name == name)
 
 
 def ready(desk: Desk, tab: FineTuneTab, base: Path, table: Path) -> None:
@@ -162,11 +110,6 @@ def test_from_a_folder_and_a_table_to_a_matrix_and_a_saved_model(
     for page in ("scale", "emergence", "samples", "data", "train", "home", "monitor"):
         desk.page(page)
         desk.settle()
-
-
-def said(results: ResultsTab) -> list[str]:
-    layout = results.sentences
-    return [layout.itemAt(i).widget().text() for i in range(layout.count())]
 
 
 def test_what_is_no_model_is_said_at_the_first_step(desk: Desk, tab: FineTuneTab, base: Path, tmp_path: Path) -> None:

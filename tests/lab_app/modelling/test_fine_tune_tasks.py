@@ -5,55 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from engine.lab import Lab
-from lab_app.modelling.draft import BASE, RECIPE, tasks
+from lab_app.modelling.draft import BASE, tasks
 from lab_app.modelling.fine_tune import FineTuneTab
-from lab_app.modelling.results import ANSWERS, CONFUSION, EXAMPLES, ResultsTab
+from lab_app.modelling.results import ANSWERS, CONFUSION, EXAMPLES
 from lab_app.modelling.steps import DONE, WRONG
 from tests.engine.small_bases import causal_folder, prompts
 from tests.engine.training.test_fine_tuning_images import pretraining
 from tests.lab_app.desk import Desk
-from tests.lab_app.modelling.test_fine_tune import base, drop, field, said, trainer  # noqa: F401
-
-
-@pytest.fixture
-def tab(desk: Desk) -> FineTuneTab:
-    desk.context.warmth.mark_warm()
-    found: FineTuneTab = desk.page("models").show_tab("fine-tune")
-    desk.settle()
-    return found
-
-
-def choose_task(desk: Desk, tab: FineTuneTab, name: str) -> None:
-    tab.task.setCurrentIndex(tab.task.findData(name))
-    desk.settle()
-
-
-def train(desk: Desk, tab: FineTuneTab, epochs: float, rate: float) -> ResultsTab:
-    """Start what is set up, wait for it, and look at what came of it."""
-    tab.go(RECIPE)
-    for name, value in {"epochs": epochs, "learning_rate": rate, "batch_size": 16}.items():
-        field(tab, name).write(value)
-    tab.recipe.seeds.setValue(1)
-    for box in tab.recipe.compare.values():
-        box.setChecked(False)
-    desk.until(lambda: tab.checked is not None)
-    tab.start.click()
-    desk.until(lambda: desk.window.page_name == "monitor")
-    study = desk.context.selection.study
-    assert desk.lab.runner.wait(study, timeout=60)
-    desk.lab.store.writer.flush()
-    desk.context.bridge.drain()
-    desk.program.catalog.load_now()
-    desk.settle()
-    assert desk.states() == {"finished"}
-    results: ResultsTab = desk.page("models").show_tab("results")
-    desk.until(lambda: results.run and results.of_run.learning is not None)
-    desk.settle()
-    return results
+from tests.lab_app.modelling.acts import choose_task, drop, said, train
 
 
 def ladder(lab: Lab) -> str:
@@ -157,7 +119,7 @@ def test_prompts_of_a_saved_dataset_are_answered_and_shown(desk: Desk, tab: Fine
     assert found.best[0].wanted in view.whole.toPlainText() or found.worst[0].wanted in view.whole.toPlainText()
 
 
-def test_a_base_that_does_not_serve_the_task_is_said(desk: Desk, tab: FineTuneTab, base: Path) -> None:  # noqa: F811
+def test_a_base_that_does_not_serve_the_task_is_said(desk: Desk, tab: FineTuneTab, base: Path) -> None:
     drop(tab, base)
     desk.until(lambda: tab.base.ready)
     choose_task(desk, tab, "image-classification")
