@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.base_origins import write_origin
 from engine.errors import InputError
 from engine.exporting.card import Contents, write_card
 from engine.exporting.compressed import write_compressed
@@ -46,6 +47,7 @@ def write_folder(run: Finished, folder: Path, *, dense: bool = False) -> Content
         else:
             contents = Contents(spec.n_params)
             family.export_hf(run.load(), spec.shape, folder, None)
+            write_origin(spec, folder)
     except NotImplementedError:
         raise InputError(tr("models of the family {family} have no counterpart there.", family=spec.family)) from None
     except SafetensorError as error:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as batchnorm
 
 from engine.base_folder import BaseModel, read_base
+from engine.base_origins import FILE, Origin, parsed_origin
 from engine.errors import StudyError
 from engine.families._base_tasks import Task, task_of
 from engine.families.base import LossOutput, Shape
@@ -118,7 +120,10 @@ def build(shape: Shape, seed: int, *, blank: bool = False) -> FineTuned:
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = configuration(shape)
-        if blank or method == "scratch":
+        origin = None if blank else parsed_origin(shape)
+        if origin is not None:
+            model = _as_drawn(origin, task, config, seed)
+        elif blank or method == "scratch":
             model = _auto(task).from_config(config, dtype=torch.float32)
         else:
             model = _loaded(shape, task, config)
@@ -255,9 +260,10 @@ def _prepared(shape: Shape, task: Task, model: nn.Module) -> FineTuned:
             parameter.requires_grad_(name.rpartition(".")[0] in trained)
     if method == "lora":
         model = _adapted(shape, task, model, fresh)
+    pretrained = method != "scratch" or bool(shape.get("origin"))
     weights = json.loads(str(shape["class_weights"])) if shape.get("class_weights") else None
     known = None if weights is None else torch.tensor(weights)
-    return FineTuned(model, task, shape, known, probe=method == "frozen", pretrained=method != "scratch")
+    return FineTuned(model, task, shape, known, probe=method == "frozen", pretrained=pretrained)
 
 
 def _adapted(shape: Shape, task: Task, model: nn.Module, fresh: list[str]) -> nn.Module:
@@ -308,6 +314,23 @@ def _loaded(shape: Shape, task: Task, config: Any) -> nn.Module:
         )
     model, _ = _read(folder, task, config)
     task.loaded(model, shape)
+    return model
+
+
+def _as_drawn(origin: Origin, task: Task, config: Any, seed: int) -> nn.Module:
+    """The model with the weights that its family in the lab begins with; its head is drawn as that of any method."""
+    with tempfile.TemporaryDirectory() as folder:
+        origin.export(origin.build(seed), Path(folder))
+        torch.manual_seed(seed)  # modules have drawn from it
+        model, info = _read(Path(folder), task, config)
+    body: Any = model
+    prefix = f"{body.base_model_prefix}."
+    lacking = [*info["missing_keys"], *(name for name, _, _ in info["mismatched_keys"])]
+    if any(name.startswith(prefix) and "pooler" not in name for name in lacking):
+        raise StudyError(
+            tr("model.base: {file} does not fit the model beside it.", file=FILE),
+            tr("Remove it, and transformers draws what a network from scratch begins with."),
+        )
     return model
 
 

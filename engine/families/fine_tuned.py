@@ -123,6 +123,7 @@ class FineTuned(Family):
 
     def resolve(self, spec: FineTunedSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The base whose size is ``size``, with its configuration, a hash of its weights and what the task adds."""
+        from engine.base_origins import read_origin
         from engine.families._base_model import fresh_modules
 
         task, base = task_of(spec.task), self._base(spec, size)
@@ -154,6 +155,8 @@ class FineTuned(Family):
         if spec.method == "lora":
             fields = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
             shape |= {field: getattr(spec, field) for field in fields}
+        if spec.method == "scratch" and (origin := read_origin(base.folder)):
+            shape["origin"] = origin
         fresh = fresh_modules({**shape, "fresh": ""}, base)
         return {**shape, "fresh": ",".join(fresh)}
 

@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from engine.analysis.predictions import examples, read_predictions
 from engine.bases import settle
+from engine.errors import StudyError
+from engine.expand import expand
 from engine.exporting import export_hf
+from engine.families import families
+from engine.families.base import training_hints
 from engine.lab import Lab
-from engine.study import StudySpec, parse_study
+from engine.study import RunSpec, StudySpec, parse_study
 from tests.engine.families.test_fine_tuned_images import study
 from tests.engine.sources.test_image_folder import drawn
 
@@ -51,12 +57,37 @@ def test_a_ladder_pretrained_by_masked_patches_learns_digits(tmp_path: Path) -> 
         assert all(one.image for one in (*best, *worst))
         assert Image.open(io.BytesIO(worst[0].image)).size == (8, 8)
         export_hf(reader, home, found[1].id, tmp_path / "out")
+        of_lab = reader.run_spec(reader.ladder(ladder)[1].id)
+        scratch = settle(study(f"study:{ladder}", method="scratch"), home)
+        starts_as_the_family_draws(scratch, of_lab)
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "out")
     read = AutoImageProcessor.from_pretrained(tmp_path / "out")
     given = read(Image.open(io.BytesIO(worst[0].image)).convert("L"), return_tensors="pt")
     assert model(**given).logits.shape == (1, 10)
+
+
+def starts_as_the_family_draws(scratch: StudySpec, of_lab: RunSpec) -> None:
+    """From scratch is the lab's own network before it learned anything; a base without that file is transformers'."""
+    family, tuned = families["vit-masked"], families["fine-tuned"]
+    spec = expand(scratch)[1]
+    drawn = family.build(of_lab.shape, 7, training=training_hints(of_lab))
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 1, 8, 8)).astype(np.float32))
+    model = tuned.build(spec.shape, 7).eval()
+    body = model.model.vit(pixel_values=images).last_hidden_state
+    with torch.no_grad():
+        assert torch.allclose(body[:, 1:], drawn.states(images), atol=1e-5)
+    full = expand(msgspec.structs.replace(scratch, model={**scratch.model, "method": "full"}))[1]
+    assert "origin" not in full.shape
+    heads = [tuned.build(one.shape, 7).state_dict()["model.classifier.weight"] for one in (spec, full)]
+    assert torch.equal(*heads)
+    spoilt = {**spec.shape, "origin": str(spec.shape["origin"]).replace('"n_layers":2', '"n_layers":1')}
+    with pytest.raises(StudyError, match=r"untrained\.json does not fit"):
+        tuned.build(spoilt, 7)
+    (Path(str(full.shape["base"])) / "untrained.json").write_text("{")
+    with pytest.raises(StudyError, match=r"untrained\.json cannot be read"):
+        expand(scratch)
 
 
 @pytest.mark.parametrize(
