@@ -117,7 +117,7 @@ class Task(ABC):
         return None
 
     def seen(self, prepared: "Prepared", shape: Shape, batch_size: int, seed: int) -> "list[Mapping[str, Any]]":
-        """The first items of the first batch as the model reads them; see ``LabelledItems.seen``."""
+        """The first items of the first batch as the model reads them; see ``TokenRows.seen``."""
         whole: Any = prepared
         found: list[Mapping[str, Any]] = whole.seen(batch_size=batch_size, seed=seed)
         return found

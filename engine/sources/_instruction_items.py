@@ -72,18 +72,10 @@ class InstructionItems(TokenRows):
         targets[np.arange(targets.shape[1]) < self.starts[rows][:, None] - 1] = NOTHING
         return {**batch, "targets": targets}
 
-    def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
-        """The first rows of the first batch as the model reads them.
-
-        Each with ``text``, what is given, ``target``, what is learnt, ``n_tokens`` and ``padding``.
-        """
-        batch = self.train_batch(0, batch_size, 0, seed)
-        found: list[Mapping[str, Any]] = []
-        for tokens, mask, targets in list(zip(batch["inputs"], batch["mask"], batch["targets"], strict=True))[:n]:
-            real, start = int(mask.sum()), int((targets >= 0).argmax()) + 1
-            parts = {"text": self.decode(tokens[:start]), "target": self.decode(tokens[start:real])}
-            found.append({**parts, "n_tokens": real, "padding": len(tokens) - real})
-        return found
+    def shown(self, tokens: Ints, target: Any) -> Mapping[str, str]:
+        """What is given, and what is learnt."""
+        start = int((target >= 0).argmax()) + 1
+        return {"text": self.decode(tokens[:start]), "target": self.decode(tokens[start:])}
 
     def plain(self, tokens: NDArray[np.integer[Any]]) -> str:
         """Text of tokens, without the special ones."""

@@ -59,20 +59,9 @@ class LabelledItems(TokenRows):
         """``inputs``, ``mask`` and, of pairs, ``types``, int64 (batch, longest); ``targets`` int64 (batch,)."""
         return {**self.inputs(rows), "targets": self.labels[rows]}
 
-    def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
-        """The first texts of the first batch as the model reads them.
-
-        Each with ``text``, ``label``, ``n_tokens`` and ``padding``, tokens that fill it up.
-        """
-        batch = self.train_batch(0, batch_size, 0, seed)
-        found: list[Mapping[str, Any]] = []
-        for tokens, mask, target in list(zip(batch["inputs"], batch["mask"], batch["targets"], strict=True))[:n]:
-            real = int(mask.sum())
-            label = self.class_names[int(target)]
-            found.append(
-                {"text": self.decode(tokens[:real]), "label": label, "n_tokens": real, "padding": len(tokens) - real}
-            )
-        return found
+    def shown(self, tokens: Ints, target: Any) -> Mapping[str, str]:
+        """The text and the name of its class."""
+        return {"text": self.decode(tokens), "label": self.class_names[int(target)]}
 
     def texts(self, part: str = "test") -> list[tuple[str, tuple[str, ...]]]:
         """(where, texts) of the rows of a held-out part, in their order."""

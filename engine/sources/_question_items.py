@@ -86,17 +86,11 @@ class QuestionItems(TokenRows):
         """``inputs``, ``mask`` and perhaps ``types``, int64 (batch, longest); ``targets`` int64 (batch, 2)."""
         return {**self.inputs(rows), "targets": self.targets[rows].astype(np.int64)}
 
-    def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
-        """The first windows of the first batch as the model reads them; see ``LabelledItems.seen``."""
-        batch = self.train_batch(0, batch_size, 0, seed)
-        found: list[Mapping[str, Any]] = []
-        for tokens, mask, marks in list(zip(*(batch[k] for k in ("inputs", "mask", "targets")), strict=True))[:n]:
-            real, (first, last) = int(mask.sum()), marks
-            label = self.decode(tokens[first : last + 1]) if last else tr("no answer here")
-            found.append(
-                {"text": self.decode(tokens[:real]), "label": label, "n_tokens": real, "padding": len(tokens) - real}
-            )
-        return found
+    def shown(self, tokens: Ints, target: Any) -> Mapping[str, str]:
+        """Question and text, and the answer that is marked."""
+        first, last = target
+        answer = self.decode(tokens[first : last + 1]) if last else tr("no answer here")
+        return {"text": self.decode(tokens), "target": answer}
 
     def texts(self) -> list[HeldOut]:
         """The questions of the test split, in their order."""

@@ -71,17 +71,10 @@ class TaggedItems(TokenRows):
         """``inputs``, ``mask``, perhaps ``types``, and ``targets``, int64 (batch, longest)."""
         return {**self.inputs(rows), "targets": self.padded(rows, self.targets, NOTHING)}
 
-    def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
-        """The first sentences of the first batch as the model reads them; see ``LabelledItems.seen``."""
-        batch = self.train_batch(0, batch_size, 0, seed)
-        found: list[Mapping[str, Any]] = []
-        for tokens, mask, targets in list(zip(*(batch[k] for k in ("inputs", "mask", "targets")), strict=True))[:n]:
-            real = int(mask.sum())
-            label = " ".join(self.class_names[target] for target in targets[targets >= 0])
-            found.append(
-                {"text": self.decode(tokens[:real]), "label": label, "n_tokens": real, "padding": len(tokens) - real}
-            )
-        return found
+    def shown(self, tokens: Ints, target: Any) -> Mapping[str, str]:
+        """The sentence, and the tags of its words."""
+        tags = " ".join(self.class_names[number] for number in target[target >= 0])
+        return {"text": self.decode(tokens), "target": tags}
 
     def words(self, part: str = "test") -> list[tuple[str, list[str]]]:
         """(where, the words that have a target) of the rows of a held-out part, in their order."""

@@ -70,6 +70,22 @@ class TokenRows:
         """The rows as one batch."""
         raise NotImplementedError
 
+    def seen(self, n: int = 8, batch_size: int = 32, seed: int = 0) -> list[Mapping[str, Any]]:
+        """The first rows of the first batch as the model reads them.
+
+        Each as ``shown`` has it, with ``n_tokens`` and ``padding``, tokens that fill it up.
+        """
+        batch = self.train_batch(0, batch_size, 0, seed)
+        found: list[Mapping[str, Any]] = []
+        for tokens, mask, target in list(zip(*(batch[k] for k in ("inputs", "mask", "targets")), strict=True))[:n]:
+            real = int(mask.sum())
+            found.append({**self.shown(tokens[:real], target), "n_tokens": real, "padding": len(tokens) - real})
+        return found
+
+    def shown(self, tokens: Ints, target: Any) -> Mapping[str, str]:
+        """``text`` of a row's tokens, and ``label`` or ``target``: what is right, from its entry of ``targets``."""
+        raise NotImplementedError
+
     def inputs(self, rows: Ints) -> Batch:
         """``inputs`` and ``mask``, and ``types`` where rows of two texts have them; int64 (batch, longest)."""
         lengths = self.lengths(rows)

@@ -115,7 +115,7 @@ def test_an_answer_is_marked_by_its_tokens(base: Path, tmp_path: Path) -> None:
         assert data.decode(tokens[first : last + 1]) == held.answers[0]
         assert first >= begin > 0
     assert batch["types"][0, data.begins[rows[0]]] == 1 and batch["types"][0, 1] == 0
-    assert {"text", "label", "n_tokens", "padding"} == set(data.seen(2)[0])
+    assert {"text", "target", "n_tokens", "padding"} == set(data.seen(2)[0])
     assert prepared(tmp_path / "t.jsonl", base, tmp_path / "cache").fingerprint == data.fingerprint
 
 

@@ -155,7 +155,7 @@ def test_code_of_this_machine_is_tagged_by_role(base: Path, tmp_path: Path) -> N
     assert data.report.n_documents == 120
     row = next(row for row in read_rows(spec("", rows=120)).rows if "B-FUNCTION" in tags_of(row))
     assert row.texts[tags_of(row).index("B-FUNCTION") - 1] == "def"
-    assert {"text", "label", "n_tokens", "padding"} == set(data.seen(2)[0])
+    assert {"text", "target", "n_tokens", "padding"} == set(data.seen(2)[0])
 
 
 BAD = [
