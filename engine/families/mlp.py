@@ -57,7 +57,6 @@ class Mlp(Family):
     learns_classes = True
     has_units = True
     exported_units: ClassVar[Mapping[str, str]] = {"hidden units": "d_hidden"}
-    exported_units: ClassVar[Mapping[str, str]] = {"hidden units": "d_hidden"}
 
     def resolve(self, spec: MlpSpec, size: int, data: DataShape, context: int) -> dict[str, Scalar]:
         """The width whose parameters come closest to ``size`` in ratio; all of them count, there is no embedding."""

@@ -25,7 +25,7 @@ def test_a_tagger(desk: Desk, tab: FineTuneTab, tmp_path: Path) -> None:
     set_up(desk, tab, "token-classification", bert_folder(tmp_path / "base"), tagged(tmp_path / "t.jsonl"))
     chosen = tab.data.mapping.values()
     assert {"words", "tags"} <= chosen.keys() and {"group", "split"} <= tab.data.mapping.fields.keys()
-    assert tab.checked is not None and tab.checked.seen[0]["label"] in tab.data.batch.texts.toPlainText()
+    assert tab.checked is not None and tab.checked.seen[0]["target"] in tab.data.batch.texts.toPlainText()
     assert not tab.recipe.balanced.isHidden() and not tab.recipe.longest.isHidden()
     results = train(desk, tab, 8.0, 0.02)
     assert results.lines[0].headline == ("tagging", "macro_f1") and results.lines[0].main is not None
