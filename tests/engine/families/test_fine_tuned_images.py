@@ -67,7 +67,7 @@ def the_run(base: Path, data: dict[str, Any] | None = None, **model: Any) -> Run
 
 
 @pytest.mark.parametrize("method", ["full", "frozen", "lora", "scratch"])
-@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext"])
 def test_every_method_is_counted_trains_and_exports(tmp_path: Path, architecture: str, method: str) -> None:
     from transformers import AutoModelForImageClassification
 
