@@ -61,7 +61,6 @@ class DataStep(QWidget):
         self.columns: Columns | None = None
         self.problem = ""
         self.checked: Checked | None = None
-        self._reading, self._quiet = False, False
         self._make_widgets()
         self._lay_out()
         self._poll = QTimer(self, interval=POLL_MS)
@@ -209,11 +208,11 @@ class DataStep(QWidget):
             self.take(folder)
 
     def _reread(self) -> None:
-        if self.path and not self._quiet:
+        if self.path:
             self._read(guess=False)
 
     def _read(self, *, guess: bool) -> None:
-        self.columns, self.problem, self.checked, self._reading = None, "", None, True
+        self.columns, self.problem, self.checked = None, "", None
         self.model.set_rows(())
         self.pictures.clear()
         self._show()
@@ -239,20 +238,18 @@ class DataStep(QWidget):
         self.context.jobs.run(work, done, self._failed, slot="finetune-columns")
 
     def _show_columns(self, found: "Columns", guessed: Any, *, guess: bool) -> None:
-        self.columns, self._reading = found, False
+        self.columns = found
         self.mapping.show_columns(found.names, guessed, guess=guess)
         self.problem = self.mapping.missing()
         self._show()
         self.changed.emit()
 
     def _show_pictures(self, found: Any) -> None:
-        self._reading = False
         self.pictures.show_pictures(map(picture, found[:PICTURES]))
         self._show()
         self.changed.emit()
 
     def _failed(self, error: Exception) -> None:
-        self._reading = False
         self.problem = str(error) if isinstance(error, KnownError) else tr("This failed.")
         self._show()
         self.changed.emit()

@@ -262,7 +262,7 @@ class ResultsTab(Tab):
         columns = [Column(tr("What was trained"), lambda one: verdicts.method_words(one.method))]
         if sizes > 1:
             columns.append(Column(tr("Parameters"), lambda one: words.count(one.n_params), number=True))
-        for metric in verdicts.columns_of(headline):
+        for metric in verdicts.columns_of(self.lines):
             title = verdicts.metric_words((headline[0], metric))
             short = SHORT[metric]() if headline[0] == verdicts.CLASSIFICATION else title
             columns.append(Column(short, _of(metric), number=True, tip=lambda _, title=title: title))

@@ -66,13 +66,12 @@ def headline_of(runs: "Sequence[RunRow]") -> tuple[str, str]:
     return next((known[name] for run in runs if (name := str(run.shape.get("task", ""))) in known), HEADLINE)
 
 
-def columns_of(headline: tuple[str, str]) -> tuple[str, ...]:
-    """Metrics that the table shows, the headline's first."""
-    capability, main = headline
-    if capability in COLUMNS:
-        return COLUMNS[capability]
+def columns_of(found: "Sequence[Line]") -> list[str]:
+    """Metrics that the table of these lines shows, the headline's first: such as were measured."""
+    capability, main = found[0].headline if found else HEADLINE
     known = [metric.name for metric in capabilities[capability].metrics] if capability in capabilities else []
-    return (main, *(name for name in known if name != main))[:MOST_COLUMNS]
+    wanted = COLUMNS.get(capability, (main, *(name for name in known if name != main)))
+    return [name for name in wanted if not found or any(name in line.scores for line in found)][:MOST_COLUMNS]
 
 
 def method_words(method: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from lab_app.modelling.fine_tune import FineTuneTab
 from lab_app.modelling.results import ANSWERS, CONFUSION, EXAMPLES
+from lab_app.modelling.verdicts import columns_of
 from tests.engine.small_bases import bert_folder, questions, tagged
 from tests.lab_app.desk import Desk
 from tests.lab_app.modelling.acts import choose_task, drop, said, train
@@ -30,6 +31,8 @@ def test_a_tagger(desk: Desk, tab: FineTuneTab, tmp_path: Path) -> None:
     results = train(desk, tab, 8.0, 0.02)
     assert results.lines[0].headline == ("tagging", "macro_f1") and results.lines[0].main is not None
     assert "F1, mean over tags" in " ".join(said(results))
+    assert columns_of(results.lines)[0] == "macro_f1"
+    assert all(name in results.lines[0].scores for name in columns_of(results.lines))
     assert results.tabs.isTabVisible(CONFUSION) and not results.tabs.isTabVisible(ANSWERS)
     assert results.confusion.matrix.counts.sum() == len(results.of_run.predictions.labels)
     results.tabs.setCurrentIndex(EXAMPLES)
