@@ -10,6 +10,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QFormLayout, QProgressBar, QTabWidget, QWidget
 
 from engine.errors import InputError, KnownError
+from engine.families.fine_tuned import tuning_tasks
 from engine.i18n import mark, tr
 from engine.sources import sources
 from engine.study import TableSpec, convert
@@ -358,9 +359,11 @@ class DataPage(Page):
             return
         chosen = self.source.currentData()
 
-        def fits(name: str) -> tuple[int, int]:
-            """Files that it reads, then kinds that it reads: what reads a table only is chosen by hand."""
-            return sum(e in sources[name].reads for e in found), len(sources[name].reads)
+        tuned = {task.source for task in tuning_tasks() if task.reads_text}
+
+        def fits(name: str) -> tuple[int, bool, int]:
+            """Files that it reads, then kinds that it reads: tables of something, as for tuning, are chosen by hand."""
+            return sum(e in sources[name].reads for e in found), name not in tuned, len(sources[name].reads)
 
         best = chosen if chosen in able else max(able, key=fits)
         self.choose(best, **{path_field(sources[best]): str(path)})
