@@ -222,8 +222,9 @@ def main(arguments: "list[str]") -> int:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         return subprocess.run([python, __file__, *arguments], check=False).returncode
-    # A file stays with one worker, which then makes what its tests share only once.
-    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments[1:]]
+    # Each worker begins with half of the files, so that what the tests of one share is made once, and whichever is done
+    # first takes from the other.
+    command = [python, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments[1:]]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
