@@ -110,7 +110,7 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
     from engine.adapting.compression.load import load_scales
     from engine.adapting.compression.quantize import BITS
     from engine.importing.folders import load_folder
-    from engine.quiet import quiet_transformers
+    from engine.quiet import making_models
 
     family, shape, method = families[run.spec.family], run.spec.shape, method_of(run).method
     with tempfile.TemporaryDirectory() as temporary:
@@ -119,7 +119,7 @@ def _write_integers(run: "Finished", folder: Path) -> Contents:
         if "auto_map" in config_of(plain):
             raise _unable(tr("transformers has no class for it, and code that comes with a model is not run here"))
         family.export_hf(load_scales(run.blank(), run.path), shape, scaled, None)
-        with quiet_transformers():
+        with making_models():
             model, scales = load_folder(plain).model, load_folder(scaled).model
     untied = _untie(model) and _untie(scales)
     integers = _integers(model, scales, method)
@@ -221,14 +221,14 @@ def _save(model: Any, method: str, folder: Path) -> None:
 
     from engine.adapting.compression.quantize import config_of
     from engine.importing.folders import load_folder
-    from engine.quiet import quiet_transformers
+    from engine.quiet import making_models
 
     embedded = _embeddings(model)
     with_embeddings = embedded is not None and type(embedded.weight.data) is not torch.Tensor
     config = TorchAoConfig(config_of(method), include_input_output_embeddings=with_embeddings)
     model.config.quantization_config = config
     model.hf_quantizer = TorchAoHfQuantizer(config, pre_quantized=True)
-    with quiet_transformers(), tempfile.TemporaryDirectory() as temporary:
+    with making_models(), tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
         try:
             again = load_folder(Path(temporary)).model

@@ -81,6 +81,8 @@ def export_onnx(reader: "Reader", home: Path, run_id: int, path: Path, *, dense:
     graphs = family.graphs(run.load(dense=dense), run.spec.shape)
     if graphs:
         return _write_all([_traceable(family, run, graph) for graph in graphs], path, said)
+    if family.goes_with_code(run.spec.shape):
+        raise _not_onnx(run.spec.family)
     return _through_folder(run, path, said, dense)
 
 

@@ -21,7 +21,7 @@ from engine.errors import StudyError
 from engine.families._base_tasks import Task, task_of
 from engine.families.base import LossOutput, Shape
 from engine.i18n import tr
-from engine.quiet import quiet_torchao, quiet_transformers
+from engine.quiet import making_models, quiet_torchao
 from engine.study import Scalar
 
 quiet_torchao()  # transformers and peft load it where it is installed
@@ -117,7 +117,7 @@ def build(shape: Shape, seed: int, *, blank: bool = False) -> FineTuned:
     Raises ``StudyError`` where the base cannot be read any more, or is not what it was when the run was made.
     """
     task, method = task_of(str(shape["task"])), str(shape["method"])
-    with quiet_transformers(), torch.random.fork_rng(devices=[]):
+    with making_models(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = configuration(shape)
         origin = None if blank else parsed_origin(shape)
@@ -151,7 +151,7 @@ def body_size(config_text: str) -> int:
 
 @lru_cache(maxsize=64)
 def _body_size(config_text: str) -> int:
-    with quiet_transformers(), torch.device("meta"):
+    with making_models(), torch.device("meta"):
         return _non_embedding(_transformers("AutoModel").from_config(parsed(config_text)))
 
 
@@ -161,14 +161,14 @@ def fresh_modules(shape: Shape, base: BaseModel) -> tuple[str, ...]:
     Raises ``StudyError`` where the weights do not fit the configuration.
     """
     task = task_of(str(shape["task"]))
-    with quiet_transformers(), torch.device("meta"):
+    with making_models(), torch.device("meta"):
         model = _auto(task).from_config(configuration(shape))
     prefix = f"{model.base_model_prefix}."
     there = {name.removeprefix(prefix): size for name, size in _stored_shapes(base).items()}
     found = {name: there.get(name.removeprefix(prefix)) for name, _ in model.named_parameters()}
     if any(size is None and name.startswith(prefix) for name, size in found.items()):
         # transformers calls some modules otherwise in memory than in files: only loading tells what is not there.
-        with quiet_transformers():
+        with making_models():
             found |= _sizes_loaded(base, task, model, configuration(shape))
     fresh: dict[str, None] = {}
     for name, parameter in model.named_parameters():
@@ -213,7 +213,7 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
         return tensor
 
     device = torch.device("meta")
-    with quiet_transformers(), device:
+    with making_models(), device:
         plain = _auto(task).from_config(configuration(shape), attn_implementation="eager")
         plain.config.pad_token_id = None  # a warning of padding without a mask would look at tokens that are not there
         model = _prepared(shape, task, plain)
@@ -236,7 +236,7 @@ def _measure(items: tuple[tuple[str, Scalar], ...], context: int) -> Measured:
 
 def export(model: FineTuned, shape: Shape, folder: Path) -> None:
     """What plain transformers loads; of LoRA merged into the base, and beside it the adapter alone for peft."""
-    with quiet_transformers():
+    with making_models():
         whole = model.model
         if shape["method"] == "lora":
             adapted: Any = copy.deepcopy(whole)

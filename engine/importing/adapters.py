@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.files import require_space, sha256
 from engine.i18n import tr
 from engine.importing.folders import load_folder, read_config, require_safetensors
+from engine.quiet import making_models
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,9 +159,10 @@ def _base_model(base: Path, task: str, tensors: "Mapping[str, Tensor]") -> Any:
     ]
     labels = {"num_labels": int(heads[-1].shape[0])} if heads else {}
     try:
-        return getattr(transformers, _HEADS[task]).from_pretrained(
-            base, dtype=torch.float32, local_files_only=True, use_safetensors=True, **labels
-        )
+        with making_models():
+            return getattr(transformers, _HEADS[task]).from_pretrained(
+                base, dtype=torch.float32, local_files_only=True, use_safetensors=True, **labels
+            )
     except (OSError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise InputError(tr("{path} cannot be loaded: {why}.", path=str(base), why=why)) from None

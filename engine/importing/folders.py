@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import InputError
 from engine.i18n import tr
 from engine.model_folders import FolderError, check_safetensors, config_of, longest_text, pickled_in
+from engine.quiet import making_models
 
 LONGEST = 4096
 """Positions taken for the context where a folder names none, or an endless one."""
@@ -81,9 +82,10 @@ def load_folder(folder: Path) -> Loaded:
     if kind is None or not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise InputError(tr("transformers knows no architecture {name!r}.", name=name or str(config.get("model_type"))))
     try:
-        model: Any = kind.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, attn_implementation="eager"
-        )
+        with making_models():
+            model: Any = kind.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, attn_implementation="eager"
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())
         raise InputError(tr("{path} cannot be loaded: {why}.", path=str(folder), why=why)) from None

@@ -72,6 +72,6 @@ def test_samples_show_held_out_images_and_what_comes_nearest(under_test: ModelUn
     (made,) = CLIP.samples(under_test.module, None, data, under_test.device)  # type: ignore[arg-type]
     assert isinstance(made, Made) and made.kind == "image" and made.values.dtype == np.uint8
     lines = made.text.split("\n")
-    assert len(lines) == 9 and lines[1].startswith("1. ")
+    assert len(lines) == 10 and lines[1] == "n = 128" and lines[2].startswith("1. ")
     right = data.decode(data.held_out_pairs(128)["captions"][0])
-    assert lines[1] == f"1. {right}" or lines[1].endswith(f"({right})")
+    assert lines[2] == f"1. {right}" or lines[2].endswith(f"({right})")

@@ -8,8 +8,9 @@ from pytestqt.qtbot import QtBot
 
 from lab_app.theme import mono_font
 from lab_app.widgets.bars import Bars
+from lab_app.widgets.images import TILE
 from lab_app.widgets.media import Wave
-from lab_app.widgets.samples import TILE, Samples
+from lab_app.widgets.samples import Samples
 
 WORDS = {"play": "Play", "stop": "Stop", "no_player": "No player", "missing": "Gone:", "image": "Image"}
 
