@@ -283,7 +283,7 @@ def wait_for(path: Path, seconds: float = 90.0) -> None:
         time.sleep(0.01)
 
 
-LONG = ("--set", "training.steps=1500", "--set", "training.checkpoint_seconds=0.1", "--set", "training.batch_size=2")
+LONG = ("--set", "training.steps=900", "--set", "training.checkpoint_seconds=0.1", "--set", "training.batch_size=2")
 
 
 @pytest.mark.slow

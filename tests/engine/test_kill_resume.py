@@ -43,7 +43,7 @@ data = {{ source = "digits" }}
 [ladder]
 sizes = [400, 2000]
 [training]
-steps = 1000
+steps = 500
 batch_size = 16
 eval_tokens = 64
 final_eval_tokens = 64
@@ -51,10 +51,7 @@ checkpoint_seconds = 0.05
 [execution]
 device = "cpu"
 """
-WHAT = {
-    "compression": 'compression = { methods = [{ method = "prune-structured" }], sizes = [2000] }',
-    "distillation": "distillation = { weight = 0.5 }",
-}
+PRUNED = 'compression = { methods = [{ method = "prune-structured" }], sizes = [2000] }'
 
 pytestmark = [
     pytest.mark.slow,
@@ -168,15 +165,14 @@ def test_killed_three_times_it_ends_the_same(study: Path, tmp_path: Path) -> Non
     assert curves(killed) == points
 
 
-@pytest.mark.parametrize("what", WHAT)
-def test_killed_in_what_builds_on_a_model_it_ends_the_same(tmp_path: Path, what: str) -> None:
+def test_killed_in_what_builds_on_a_model_it_ends_the_same(tmp_path: Path) -> None:
     study, whole, killed = tmp_path / "killed.toml", tmp_path / "whole", tmp_path / "killed"
-    study.write_text(ON_MODELS.format(what=WHAT[what]), encoding="utf-8")
+    study.write_text(ON_MODELS.format(what=PRUNED), encoding="utf-8")
     finish(study, whole)
     with start(study, killed) as process:
-        reach(killed, 2300)  # both sizes alone are 2000 steps
+        reach(killed, 1150)  # both sizes alone are 1000 steps
         kill("group", process, random.Random(0))
-    assert 2000 < steps(killed) < 3000
+    assert 1000 < steps(killed) < 1500
     assert finish(study, killed)["state"] == "finished"
     assert len(weights(whole)) == 3
     assert weights(killed) == weights(whole)
