@@ -6,8 +6,6 @@ import msgspec
 
 from engine.i18n import mark
 
-TOKEN_RATIO = 6
-"""Bytes of the cache that one byte of a table may take; only for the check of free disk."""
 SplitColumn = Annotated[
     str,
     msgspec.Meta(

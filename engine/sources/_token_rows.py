@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from engine.errors import InputError
 from engine.i18n import mark, tr
 from engine.model_folders import CONFIG, FolderError, pad_id
 from engine.model_folders import load_tokenizer as tokenizer_in
+from engine.sources._cache import cached, entry_key
 from engine.sources._label_table import PARTS, Ints, Table
 from engine.sources.base import Batch, QualityReport
 
@@ -21,6 +23,9 @@ TOKENIZER = "tokenizer"
 ORDER_SALT = 0xF17E
 NOTHING = -100
 """Target of a place that nothing is learnt from, as transformers has it."""
+TOKEN_RATIO = 6
+"""Bytes of the cache that one byte of a table may take; only for the check of free disk."""
+Rows = TypeVar("Rows", bound="TokenRows")
 
 
 class TokenRows:
@@ -115,6 +120,24 @@ class TokenRows:
         """Tokens of each row."""
         before = np.where(rows > 0, self.ends[rows - 1], 0)
         return np.asarray(self.ends[rows] - before, np.int64)
+
+
+def cached_rows(
+    cache: Path,
+    name: str,
+    spec: Any,
+    versions: Sequence[object],
+    files: Sequence[tuple[str, int, int]],
+    opened: Callable[[Path], Rows | None],
+    make: Callable[[Path], None],
+) -> Rows:
+    """The rows that ``make`` writes of a table's files, or wrote before; see ``cached``.
+
+    An entry is known by ``versions``, all fields of ``spec`` but its paths, the files and the tokenizer's own.
+    """
+    settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
+    key = entry_key([*versions, settings, tokenizer_digest(spec.tokenizer)], files)
+    return cached(cache, f"{name}-{key}", opened, make, TOKEN_RATIO * sum(size for _, size, _ in files))
 
 
 def tokenizer_digest(folder: str) -> str:

@@ -8,10 +8,8 @@ import msgspec
 from engine.families.base import DataShape
 from engine.i18n import mark
 from engine.sources import _instruction_items, _instruction_rows, _label_columns, _label_table, sources
-from engine.sources._cache import cached, entry_key
 from engine.sources._instruction_items import InstructionItems
 from engine.sources._table_fields import (
-    TOKEN_RATIO,
     DocumentStrings,
     Encoding,
     Header,
@@ -23,7 +21,7 @@ from engine.sources._table_fields import (
     TokenizerFolder,
     ValidationShare,
 )
-from engine.sources._token_rows import tokenizer_digest
+from engine.sources._token_rows import cached_rows
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
@@ -92,15 +90,10 @@ class InstructionTable(Source):
     def prepare(self, spec: InstructionTableSpec, cache: Path, on_progress: OnProgress) -> InstructionItems:
         """Read, drop copies, split and tokenise; see ``Source.prepare``."""
         listing = _label_table.listing(spec)
-        settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
         versions = [self.name, self.version, PIPELINE_VERSION, _label_table.PIPELINE_VERSION]
-        key = entry_key([*versions, settings, tokenizer_digest(spec.tokenizer)], listing)
-        return cached(
-            cache,
-            f"instructions-{key}",
-            _instruction_items.opened,
-            lambda folder: _instruction_items.make(spec, folder, on_progress),
-            TOKEN_RATIO * sum(size for _, size, _ in listing),
+        make, opened = _instruction_items.make, _instruction_items.opened
+        return cached_rows(
+            cache, "instructions", spec, versions, listing, opened, lambda folder: make(spec, folder, on_progress)
         )
 
     def columns(self, spec: InstructionTableSpec, n: int = 2_000) -> _label_columns.Columns:

@@ -8,10 +8,8 @@ import msgspec
 from engine.families.base import DataShape
 from engine.i18n import mark
 from engine.sources import _label_columns, _label_table, _labelled_items, sources
-from engine.sources._cache import cached, entry_key
 from engine.sources._labelled_items import LabelledItems
 from engine.sources._table_fields import (
-    TOKEN_RATIO,
     DocumentStrings,
     Encoding,
     Header,
@@ -23,7 +21,7 @@ from engine.sources._table_fields import (
     TokenizerFolder,
     ValidationShare,
 )
-from engine.sources._token_rows import tokenizer_digest
+from engine.sources._token_rows import cached_rows
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
@@ -93,15 +91,10 @@ class LabelledTable(Source):
     def prepare(self, spec: LabelledTableSpec, cache: Path, on_progress: OnProgress) -> LabelledItems:
         """Read, drop copies, split and tokenise; see ``Source.prepare``."""
         listing = _label_table.listing(spec)
-        settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
-        tokenizer = tokenizer_digest(spec.tokenizer)
-        key = entry_key([self.name, self.version, _label_table.PIPELINE_VERSION, settings, tokenizer], listing)
-        return cached(
-            cache,
-            f"labelled-{key}",
-            _labelled_items.opened,
-            lambda folder: _labelled_items.make(spec, folder, on_progress),
-            TOKEN_RATIO * sum(size for _, size, _ in listing),
+        versions = [self.name, self.version, _label_table.PIPELINE_VERSION]
+        make, opened = _labelled_items.make, _labelled_items.opened
+        return cached_rows(
+            cache, "labelled", spec, versions, listing, opened, lambda folder: make(spec, folder, on_progress)
         )
 
     def columns(self, spec: LabelledTableSpec, n: int = 2_000) -> _label_columns.Columns:

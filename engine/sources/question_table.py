@@ -8,11 +8,9 @@ import msgspec
 from engine.families.base import DataShape
 from engine.i18n import mark
 from engine.sources import _label_columns, _question_items, _question_rows, sources
-from engine.sources._cache import cached, entry_key
 from engine.sources._label_table import PIPELINE_VERSION, listing
 from engine.sources._question_items import QuestionItems
 from engine.sources._table_fields import (
-    TOKEN_RATIO,
     Encoding,
     Header,
     SkipBad,
@@ -22,7 +20,7 @@ from engine.sources._table_fields import (
     TokenizerFolder,
     ValidationShare,
 )
-from engine.sources._token_rows import tokenizer_digest
+from engine.sources._token_rows import cached_rows
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
@@ -121,15 +119,10 @@ class QuestionTable(Source):
     def prepare(self, spec: QuestionTableSpec, cache: Path, on_progress: OnProgress) -> QuestionItems:
         """Read, drop copies, split and tokenise; see ``Source.prepare``."""
         found = listing(spec, _question_rows.ENDINGS)
-        settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
         versions = [self.name, self.version, _question_rows.PIPELINE_VERSION, PIPELINE_VERSION]
-        key = entry_key([*versions, settings, tokenizer_digest(spec.tokenizer)], found)
-        return cached(
-            cache,
-            f"questions-{key}",
-            _question_items.opened,
-            lambda folder: _question_items.make(spec, folder, on_progress),
-            TOKEN_RATIO * sum(size for _, size, _ in found),
+        make, opened = _question_items.make, _question_items.opened
+        return cached_rows(
+            cache, "questions", spec, versions, found, opened, lambda folder: make(spec, folder, on_progress)
         )
 
     def columns(self, spec: QuestionTableSpec, n: int = 2_000) -> _label_columns.Columns:

@@ -8,10 +8,8 @@ import msgspec
 from engine.families.base import DataShape
 from engine.i18n import mark
 from engine.sources import _label_columns, _tagged_items, _tagged_rows, sources
-from engine.sources._cache import cached, entry_key
 from engine.sources._label_table import PIPELINE_VERSION, listing
 from engine.sources._table_fields import (
-    TOKEN_RATIO,
     Encoding,
     GroupColumn,
     Header,
@@ -24,7 +22,7 @@ from engine.sources._table_fields import (
     ValidationShare,
 )
 from engine.sources._tagged_items import TaggedItems
-from engine.sources._token_rows import tokenizer_digest
+from engine.sources._token_rows import cached_rows
 from engine.sources.base import OnProgress, Preview, Source
 from engine.study import TableSpec
 
@@ -99,15 +97,10 @@ class TaggedTable(Source):
     def prepare(self, spec: TaggedTableSpec, cache: Path, on_progress: OnProgress) -> TaggedItems:
         """Read, drop copies, split and tokenise; see ``Source.prepare``."""
         found = listing(spec, _tagged_rows.ENDINGS)
-        settings = msgspec.structs.asdict(msgspec.structs.replace(spec, path="", tokenizer=""))
         versions = [self.name, self.version, _tagged_rows.PIPELINE_VERSION, PIPELINE_VERSION]
-        key = entry_key([*versions, settings, tokenizer_digest(spec.tokenizer)], found)
-        return cached(
-            cache,
-            f"tagged-{key}",
-            _tagged_items.opened,
-            lambda folder: _tagged_items.make(spec, folder, on_progress),
-            TOKEN_RATIO * sum(size for _, size, _ in found),
+        make, opened = _tagged_items.make, _tagged_items.opened
+        return cached_rows(
+            cache, "tagged", spec, versions, found, opened, lambda folder: make(spec, folder, on_progress)
         )
 
     def columns(self, spec: TaggedTableSpec, n: int = 2_000) -> _label_columns.Columns:

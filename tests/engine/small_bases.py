@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from engine.study import StudySpec, parse_study
+from engine.families import families
+from engine.study import RunSpec, StudySpec, parse_study
 
 WORDS = {
     "fruit": ("apple", "pear", "plum", "grape", "melon", "cherry", "peach", "lemon"),
@@ -205,3 +206,20 @@ def encoder_folder(folder: Path, architecture: str) -> Path:
         settings |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     AutoModel.from_config(CONFIG_MAPPING[architecture](**settings)).save_pretrained(folder)
     return folder
+
+
+def taught(spec: RunSpec, given: Any, steps: int, rate: float) -> Any:
+    """A fine-tuned model, of as many parameters as its run says, that has learnt a batch, in evaluation mode."""
+    import torch
+
+    family = families["fine-tuned"]
+    model = family.build(spec.shape, 0).eval()
+    assert spec.n_params == sum(p.numel() for p in model.parameters())
+    before = family.loss(model, given).loss
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        family.loss(model, given).loss.backward()
+        optimizer.step()
+    assert family.loss(model, given).loss < before
+    return model

@@ -17,7 +17,7 @@ from engine.families import families
 from engine.sources._instruction_items import InstructionItems
 from engine.study import RunSpec
 from engine.training.evaluate import under_test
-from tests.engine.small_bases import bert_folder, causal_folder, causal_study, prompts
+from tests.engine.small_bases import bert_folder, causal_folder, causal_study, prompts, taught
 
 FAMILY = families["fine-tuned"]
 METHODS = ("full", "frozen", "lora", "scratch")
@@ -43,16 +43,8 @@ def test_every_method_trains_and_exports(data: Path, tmp_path: Path, architectur
     from transformers import AutoModelForCausalLM
 
     spec = the_run(causal_folder(tmp_path / "base", architecture), data, method=method)
-    model = FAMILY.build(spec.shape, 0)
-    assert spec.n_params == sum(p.numel() for p in model.parameters())
     given = FAMILY.example(spec.shape, 2, 6)
-    before = FAMILY.loss(model.eval(), given).loss
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5)
-    for _ in range(3):
-        optimizer.zero_grad()
-        FAMILY.loss(model, given).loss.backward()
-        optimizer.step()
-    assert FAMILY.loss(model, given).loss < before
+    model = taught(spec, given, steps=5, rate=0.02)
     FAMILY.export_hf(model, spec.shape, tmp_path / "out", None)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():

@@ -17,7 +17,7 @@ from engine.families import families
 from engine.sources import sources
 from engine.study import RunSpec, convert
 from engine.training.evaluate import to_tensors, under_test
-from tests.engine.small_bases import bert_folder, encoder_folder, question_study, questions
+from tests.engine.small_bases import bert_folder, encoder_folder, question_study, questions, taught
 
 FAMILY = families["fine-tuned"]
 METHODS = ("full", "frozen", "lora", "scratch")
@@ -43,16 +43,8 @@ def test_every_method_trains_and_exports(data: Path, tmp_path: Path, architectur
     from transformers import AutoModelForQuestionAnswering
 
     spec = the_run(encoder_folder(tmp_path / "base", architecture), data, method=method)
-    model = FAMILY.build(spec.shape, 0)
-    assert spec.n_params == sum(p.numel() for p in model.parameters())
     given = FAMILY.example(spec.shape, 2, 6)
-    before = FAMILY.loss(model.eval(), given).loss
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.02)
-    for _ in range(5):
-        optimizer.zero_grad()
-        FAMILY.loss(model, given).loss.backward()
-        optimizer.step()
-    assert FAMILY.loss(model, given).loss < before
+    model = taught(spec, given, steps=5, rate=0.02)
     FAMILY.export_hf(model, spec.shape, tmp_path / "out", None)
     theirs = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
